@@ -1,0 +1,80 @@
+package analysis
+
+// Limit is the largest concurrency that still meets a criterion.
+type Limit struct {
+	Concurrency Number `json:"concurrency"`
+	Low         Number `json:"low"`        // of the confidence interval, or of the bracket
+	High        Number `json:"high"`       // likewise
+	Confidence  Number `json:"confidence"` // share of 1, e.g. 0.95; null where low and high are only a bracket of ladder steps
+	BoundBy     string `json:"bound_by"`   // success_rate, ttft, throughput_gain, resources, or an SLO's name
+	AtLeast     Number `json:"at_least"`   // largest concurrency that met the criterion, where no limit was reached
+	Note        string `json:"note"`       // e.g. why it cannot be resolved further; empty when all is said
+}
+
+// Reached reports whether the criterion's limit was found.
+func (l Limit) Reached() bool { return l.Concurrency.IsKnown() }
+
+// Band is the share of the limit that production should be set to.
+type Band struct {
+	Low  float64 `yaml:"low" json:"low"`
+	High float64 `yaml:"high" json:"high"`
+}
+
+// Recommendation is what production should be set to, in requests in flight.
+type Recommendation struct {
+	Low       Number   `json:"low"`
+	High      Number   `json:"high"`
+	BurstSafe Number   `json:"burst_safe"` // for Poisson arrivals: the mean that keeps bursts below the limit
+	Reasons   []string `json:"reasons"`
+}
+
+// Peak is the step with the highest request throughput.
+type Peak struct {
+	Concurrency       Number `json:"concurrency"`
+	RequestThroughput Number `json:"request_throughput"`
+}
+
+// Efficiency is the step with the most throughput per unit of concurrency.
+type Efficiency struct {
+	OptimalConcurrency Number `json:"optimal_concurrency"`
+	MaxEfficiency      Number `json:"max_efficiency"` // req/s per concurrency
+}
+
+// Bottleneck is what saturates, and how we know.
+type Bottleneck struct {
+	Kind     string   `json:"kind"` // slots, memory_bandwidth, kv_cache, prefill, rate_limiter, error_rate, crash, queue_cap, front_end, client, unknown
+	Sentence string   `json:"sentence"`
+	Evidence []string `json:"evidence"`
+	Shares   *Shares  `json:"shares"` // of the response time at the last good step
+}
+
+// Shares splits the mean response time; shares of 1.
+type Shares struct {
+	Queue   Number `json:"queue"`
+	Prefill Number `json:"prefill"`
+	Decode  Number `json:"decode"`
+}
+
+// Curve is a fitted model of throughput over concurrency, or why there is none.
+type Curve struct {
+	Model          string             `json:"model"` // usl, hyperbola, linear, slots; empty where none is trusted
+	Parameters     map[string]float64 `json:"parameters"`
+	Chi2PerDof     Number             `json:"chi2_per_dof"`
+	AICc           Number             `json:"aicc"`
+	PeakAt         Number             `json:"peak_at"` // concurrency of highest throughput, where claimed
+	PeakLow        Number             `json:"peak_low"`
+	PeakHigh       Number             `json:"peak_high"`
+	Knee           Number             `json:"knee"` // largest concurrency with elasticity >= log2(1+gain)
+	KneeLow        Number             `json:"knee_low"`
+	KneeHigh       Number             `json:"knee_high"`
+	Refusals       []string           `json:"refusals"` // claims not made, and why
+	Points         []CurvePoint       `json:"points"`   // the fitted curve, for drawing
+	FromConcurrency float64            `json:"from_concurrency"`
+	ToConcurrency  float64            `json:"to_concurrency"`
+}
+
+// CurvePoint is one point of a fitted curve.
+type CurvePoint struct {
+	Concurrency       float64 `json:"concurrency"`
+	RequestThroughput float64 `json:"request_throughput"`
+}

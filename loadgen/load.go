@@ -1,0 +1,73 @@
+package loadgen
+
+import (
+	"math"
+	"sync/atomic"
+	"time"
+)
+
+// StartMode says how the first requests of a run are sent.
+type StartMode string
+
+// The ways to start a run.
+const (
+	StartStagger StartMode = "stagger" // spread over about one response time
+	StartBurst   StartMode = "burst"   // all at once, as the guide's script does
+)
+
+// Load describes one load point.
+type Load struct {
+	Concurrency int           // requests in flight at most, at least 1
+	Requests    int           // how many to issue; 0: as many as fit into Duration
+	Duration    time.Duration // stop issuing after this long; 0: no bound
+	Rate        float64       // requests per second; +Inf or 0: closed loop, a freed slot is refilled at once
+	Burstiness  float64       // shape of the gamma-distributed gaps of a finite rate: 1 Poisson, +Inf constant; 0 means 1
+	Seed        uint64        // of the arrival schedule
+	Start       StartMode     // empty means StartBurst
+	StaggerOver time.Duration // over how long StartStagger spreads the first Concurrency requests
+	ErrorHold   time.Duration // how long a worker holds after an error, unless Retry-After says longer
+	MaxHold     time.Duration // cap on Retry-After; 0 means 30 s
+	FirstPrompt int           // number of the first prompt, so that no prompt is sent twice in a sweep
+
+	// OnSample, where set, is called with every finished request, one call at a
+	// time, in order of completion. Returning true ends the run: nothing more is
+	// issued and what is in flight is cancelled.
+	OnSample func(*Sample) (stop bool) `json:"-"`
+	// DropSamples leaves Run.Samples empty, so that a run of hours stays in
+	// bounded memory; OnSample sees every sample all the same.
+	DropSamples bool
+	// Drain, where set, ends the issuing of requests when it is closed; what is
+	// in flight runs to its end.
+	Drain <-chan struct{} `json:"-"`
+	// Progress, where set, is kept up to date while the run goes on.
+	Progress *Progress `json:"-"`
+}
+
+// OpenLoop reports whether requests follow a schedule rather than freed slots.
+func (l Load) OpenLoop() bool { return l.Rate > 0 && !math.IsInf(l.Rate, 1) }
+
+// Progress counts a run as it goes; safe for concurrent use.
+type Progress struct {
+	Sent, InFlight, Succeeded, Failed, OutputTokens atomic.Int64
+}
+
+// EndReason says why a run ended.
+type EndReason string
+
+// The reasons why a run ended.
+const (
+	EndComplete  EndReason = "complete"  // every request issued and finished
+	EndStopped   EndReason = "stopped"   // OnSample asked for it
+	EndDrained   EndReason = "drained"   // Load.Drain was closed: what was in flight finished
+	EndCancelled EndReason = "cancelled" // the context was cancelled
+)
+
+// Run is what one load point gave.
+type Run struct {
+	Load    Load
+	Started time.Time     // wall clock of offset 0
+	Elapsed time.Duration // offset at which the last request ended
+	End     EndReason
+	Samples []Sample // in order of completion
+	Health  Health
+}
