@@ -5,20 +5,24 @@ import (
 	"time"
 )
 
-// Clock gives the offset from the start of the run.
-type Clock func() time.Duration
-
 // Doer sends requests, one call a request (or a conversation). The HTTP client
 // is one; a simulated server without sockets is another, so that whole sweeps
 // run under fake time.
 type Doer interface {
 	// Do sends the request whose Index, PromptIndex, Intended and Ready are set
 	// in first, fills in the rest and hands it to emit exactly once; for a
-	// conversation it goes on with the later turns, emitting each. It returns an
-	// error only where it cannot measure at all (the data set is gone, say);
-	// a failed request is a sample with a class. When ctx ends it stops at once
-	// and emits the sample as cancelled.
-	Do(ctx context.Context, clock Clock, first Sample, emit func(*Sample)) error
+	// conversation it goes on with the later turns, emitting each. Every moment
+	// is time.Since(start). It returns an error only where it cannot measure at
+	// all (the data set is gone, say); a failed request is a sample with a class.
+	// When ctx ends it stops at once and emits the sample as cancelled.
+	Do(ctx context.Context, start time.Time, first Sample, emit func(*Sample)) error
+}
+
+// Preparer is a Doer that has something to do before the clock of a run starts,
+// such as opening connections for that many requests in flight. What it could
+// not do shows in the samples.
+type Preparer interface {
+	Prepare(ctx context.Context, inFlight int)
 }
 
 // ErrorHoldDefault is the shortest pause of a worker after an error. Without it
