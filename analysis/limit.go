@@ -20,26 +20,6 @@ type Band struct {
 	High float64 `yaml:"high" json:"high"`
 }
 
-// Recommendation is what production should be set to, in requests in flight.
-type Recommendation struct {
-	Low       Number   `json:"low"`
-	High      Number   `json:"high"`
-	BurstSafe Number   `json:"burst_safe"` // for Poisson arrivals: the mean that keeps bursts below the limit
-	Reasons   []string `json:"reasons"`
-}
-
-// Peak is the step with the highest request throughput.
-type Peak struct {
-	Concurrency       Number `json:"concurrency"`
-	RequestThroughput Number `json:"request_throughput"`
-}
-
-// Efficiency is the step with the most throughput per unit of concurrency.
-type Efficiency struct {
-	OptimalConcurrency Number `json:"optimal_concurrency"`
-	MaxEfficiency      Number `json:"max_efficiency"` // req/s per concurrency
-}
-
 // Bottleneck is what saturates, and how we know.
 type Bottleneck struct {
 	Kind     string   `json:"kind"` // slots, memory_bandwidth, kv_cache, prefill, rate_limiter, error_rate, crash, queue_cap, front_end, client, unknown
@@ -57,20 +37,20 @@ type Shares struct {
 
 // Curve is a fitted model of throughput over concurrency, or why there is none.
 type Curve struct {
-	Model          string             `json:"model"` // usl, hyperbola, linear, slots; empty where none is trusted
-	Parameters     map[string]float64 `json:"parameters"`
-	Chi2PerDof     Number             `json:"chi2_per_dof"`
-	AICc           Number             `json:"aicc"`
-	PeakAt         Number             `json:"peak_at"` // concurrency of highest throughput, where claimed
-	PeakLow        Number             `json:"peak_low"`
-	PeakHigh       Number             `json:"peak_high"`
-	Knee           Number             `json:"knee"` // largest concurrency with elasticity >= log2(1+gain)
-	KneeLow        Number             `json:"knee_low"`
-	KneeHigh       Number             `json:"knee_high"`
-	Refusals       []string           `json:"refusals"` // claims not made, and why
-	Points         []CurvePoint       `json:"points"`   // the fitted curve, for drawing
+	Model           string             `json:"model"` // usl, hyperbola, linear, slots; empty where none is trusted
+	Parameters      map[string]float64 `json:"parameters"`
+	Chi2PerDof      Number             `json:"chi2_per_dof"`
+	AICc            Number             `json:"aicc"`
+	PeakAt          Number             `json:"peak_at"` // concurrency of highest throughput, where claimed
+	PeakLow         Number             `json:"peak_low"`
+	PeakHigh        Number             `json:"peak_high"`
+	Knee            Number             `json:"knee"` // largest concurrency with elasticity >= log2(1+gain)
+	KneeLow         Number             `json:"knee_low"`
+	KneeHigh        Number             `json:"knee_high"`
+	Refusals        []string           `json:"refusals"` // claims not made, and why
+	Points          []CurvePoint       `json:"points"`   // the fitted curve, for drawing
 	FromConcurrency float64            `json:"from_concurrency"`
-	ToConcurrency  float64            `json:"to_concurrency"`
+	ToConcurrency   float64            `json:"to_concurrency"`
 }
 
 // CurvePoint is one point of a fitted curve.

@@ -87,32 +87,42 @@ func (s *Step) ClientLimited() bool { return len(s.Client.Limits) > 0 }
 
 // Summary is one set of per-step figures, over the whole run or the steady window.
 type Summary struct {
-	DurationSeconds      Number `json:"duration_seconds"` // first send to last completion, or the window's length
-	Completed            int    `json:"completed"`        // successes
-	Failed               int    `json:"failed"`           // server failures
-	Cancelled            int    `json:"cancelled"`        // stopped by the tool: in neither
-	SuccessRate          Number `json:"success_rate"`     // completed / (completed + failed)
-	RequestThroughput    Number `json:"request_throughput"`
-	RequestThroughputSE  Number `json:"request_throughput_se"`   // standard error by batch means
-	OutputThroughput     Number `json:"output_throughput"`       // output tokens of successes per second
-	TotalTokenThroughput Number `json:"total_token_throughput"`  // prompt and output tokens per second
-	PeakOutputThroughput Number `json:"peak_output_throughput"`  // highest one-second rate of output tokens, estimated from the samples
-	PeakInFlight         int    `json:"peak_in_flight"`          // most requests in flight at once
-	MeanInFlight         Number `json:"mean_in_flight"`          // time average
-	MeanResidenceSeconds Number `json:"mean_residence_seconds"`  // mean time in system, failures at their own duration
-	Efficiency           Number `json:"efficiency"`              // request_throughput / concurrency
-	InputTokens          int    `json:"total_input_tokens"`      // of successes; asked-for lengths where the server gave no count
-	OutputTokens         int    `json:"total_output_tokens"`     // of successes
-	TokenSource          string `json:"token_source"`            // usage, events or mixed
-	TTFT                 Dist   `json:"ttft_seconds"`            // over successes
-	TTFTIntended         Dist   `json:"ttft_intended_seconds"`   // from the intended start
-	TTFTAnswer           Dist   `json:"ttft_answer_seconds"`     // first output that is not reasoning, where there was reasoning
-	TPOT                 Dist   `json:"tpot_seconds"`            // one value per request
-	ChunkGap             Dist   `json:"chunk_gap_seconds"`       // pooled; vLLM calls it ITL
-	E2E                  Dist   `json:"e2e_seconds"`             // over successes
-	E2EIntended          Dist   `json:"e2e_intended_seconds"`    // from the intended start
-	TTFTSE               Number `json:"ttft_se_seconds"`         // standard error of the mean TTFT by batch means
-	RequestTokensPerSec Number `json:"tokens_per_second_per_request"` // mean over requests of 1/TPOT: tokens/s as one user sees them
+	DurationSeconds      Number  `json:"duration_seconds"` // first send to last completion, or the window's length
+	Completed            int     `json:"completed"`        // successes
+	Failed               int     `json:"failed"`           // server failures
+	Cancelled            int     `json:"cancelled"`        // stopped by the tool: in neither
+	SuccessRate          Number  `json:"success_rate"`     // completed / (completed + failed)
+	RequestThroughput    Number  `json:"request_throughput"`
+	RequestThroughputSE  Number  `json:"request_throughput_se"`         // standard error by batch means
+	OutputThroughput     Number  `json:"output_throughput"`             // output tokens of successes per second
+	TotalTokenThroughput Number  `json:"total_token_throughput"`        // prompt and output tokens per second
+	PeakOutputThroughput Number  `json:"peak_output_throughput"`        // highest one-second rate of output tokens, estimated from the samples
+	PeakInFlight         int     `json:"peak_in_flight"`                // most requests in flight at once
+	MeanInFlight         Number  `json:"mean_in_flight"`                // time average
+	MeanResidenceSeconds Number  `json:"mean_residence_seconds"`        // mean time in system, failures at their own duration
+	Efficiency           Number  `json:"efficiency"`                    // request_throughput / concurrency
+	InputTokens          int     `json:"total_input_tokens"`            // of successes; asked-for lengths where the server gave no count
+	OutputTokens         int     `json:"total_output_tokens"`           // of successes
+	TokenSource          string  `json:"token_source"`                  // usage, events or mixed
+	TTFT                 Dist    `json:"ttft_seconds"`                  // over successes
+	TTFTIntended         Dist    `json:"ttft_intended_seconds"`         // from the intended start
+	TTFTAnswer           Dist    `json:"ttft_answer_seconds"`           // first output that is not reasoning, where there was reasoning
+	TPOT                 Dist    `json:"tpot_seconds"`                  // one value per request
+	ChunkGap             Dist    `json:"chunk_gap_seconds"`             // pooled; vLLM calls it ITL
+	E2E                  Dist    `json:"e2e_seconds"`                   // over successes
+	E2EIntended          Dist    `json:"e2e_intended_seconds"`          // from the intended start
+	TTFTSE               Number  `json:"ttft_se_seconds"`               // standard error of the mean TTFT by batch means
+	RequestTokensPerSec  Number  `json:"tokens_per_second_per_request"` // mean over requests of 1/TPOT: tokens/s as one user sees them
+	RequestGoodput       Number  `json:"request_goodput"`               // successes/s that met Options.Goodput; null without one
+	Batches              []Batch `json:"batches"`                       // in order of dispatch; what the standard errors come from
+}
+
+// Batch is a stretch of consecutive requests of a summary.
+type Batch struct {
+	Requests         int     `json:"requests"`          // finished, failures included
+	Completed        int     `json:"completed"`         // successes
+	ResidenceSeconds float64 `json:"residence_seconds"` // sum over all that were sent
+	TTFT             Number  `json:"ttft_seconds"`      // mean over successes
 }
 
 // Dist describes the distribution of one quantity in seconds. Percentiles
@@ -131,7 +141,8 @@ type Dist struct {
 }
 
 // Window is the steady part of a step: from the N-th completion to the last
-// dispatch, as offsets from the step's start.
+// dispatch, as offsets from the run's start. Where several runs were judged
+// together it is that of the last one, and Requests counts all of them.
 type Window struct {
 	FromSeconds float64 `json:"from_seconds"`
 	ToSeconds   float64 `json:"to_seconds"`

@@ -1,0 +1,88 @@
+package analysis
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"github.com/capfind/capfind/loadgen"
+)
+
+// inFlightSeconds is the integral over [from, to] of the number in flight:
+// every request that was sent counts, the cancelled ones too, for they were in
+// flight all the same.
+func inFlightSeconds(r *loadgen.Run, from, to time.Duration) float64 {
+	var sum time.Duration
+	for i := range r.Samples {
+		s := &r.Samples[i]
+		if s.WasSent {
+			sum += max(0, min(s.End, to)-max(s.Sent, from))
+		}
+	}
+	return sum.Seconds()
+}
+
+// peakInFlight is the most requests in flight at one moment of [from, to].
+func peakInFlight(r *loadgen.Run, from, to time.Duration) int {
+	type change struct {
+		at    time.Duration
+		delta int
+	}
+	changes := make([]change, 0, 2*len(r.Samples))
+	for i := range r.Samples {
+		s := &r.Samples[i]
+		if s.WasSent && s.Sent < to && s.End > from {
+			changes = append(changes, change{s.Sent, 1}, change{s.End, -1})
+		}
+	}
+	// At one moment ends come before starts: a slot that is freed and taken
+	// again at once was never held twice.
+	slices.SortFunc(changes, func(a, b change) int {
+		return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.delta, b.delta))
+	})
+	n, peak := 0, 0
+	for _, c := range changes {
+		n += c.delta
+		peak = max(peak, n)
+	}
+	return peak
+}
+
+// peakTokenRate is the most output tokens of successes in one second of
+// [from, to], in seconds counted from from: vLLM's "peak output token
+// throughput". Where the gaps between events were not kept, a request's tokens
+// are spread evenly over the time of its output.
+func peakTokenRate(r *loadgen.Run, from, to time.Duration) float64 {
+	if to <= from {
+		return 0
+	}
+	buckets := make([]float64, int((to-from)/time.Second)+1)
+	put := func(at time.Duration, tokens float64) {
+		if at >= from && at <= to {
+			buckets[int((at-from)/time.Second)] += tokens
+		}
+	}
+	for i := range r.Samples {
+		s := &r.Samples[i]
+		if s.Class != loadgen.Success || s.OutputEvents == 0 || s.LastOutput < from {
+			continue
+		}
+		each := float64(s.OutputTokens) / float64(s.OutputEvents)
+		at := s.FirstOutput
+		put(at, each)
+		kept := len(s.Gaps) == s.OutputEvents-1
+		even := time.Duration(0)
+		if s.OutputEvents > 1 {
+			even = (s.LastOutput - s.FirstOutput) / time.Duration(s.OutputEvents-1)
+		}
+		for k := range s.OutputEvents - 1 {
+			gap := even
+			if kept {
+				gap = time.Duration(s.Gaps[k]) * time.Microsecond
+			}
+			at += gap
+			put(at, each)
+		}
+	}
+	return slices.Max(buckets)
+}

@@ -1,0 +1,94 @@
+package analysis
+
+import (
+	"time"
+
+	"github.com/capfind/capfind/loadgen"
+)
+
+// Options say what a step's samples cannot: why it was run and what was seen
+// beside them.
+type Options struct {
+	Phase        Phase
+	Abandoned    string     // why the step was cut short as lost; empty otherwise
+	Server       *Telemetry // what the server's own metrics said; nil without them
+	SharedPrefix bool       // the workload asks for shared prefixes, so cache hits are wanted
+	Goodput      *Goodput   // nil: no goodput
+}
+
+// Goodput is what a request must meet to count as good. Zero means no bound.
+type Goodput struct {
+	TTFT, TPOT, E2E time.Duration
+}
+
+// Summarize turns the runs of one load point into a step. It is the only place
+// that cuts off warm-up and windows. Several runs (a step and its repeat) are
+// judged together: counts and distributions are pooled, rates are counts over
+// the time of all of them. Without runs the step is empty.
+//
+// The steady window goes from the N-th completion to the last dispatch. It is
+// absent where a run is too short to have one.
+func Summarize(runs []loadgen.Run, o Options) Step {
+	s := Step{Phase: o.Phase, Runs: len(runs), Abandoned: o.Abandoned, Server: o.Server, VerdictBasis: BasisWhole}
+	if len(runs) == 0 {
+		return s
+	}
+	load := runs[0].Load
+	s.Concurrency = load.Concurrency
+	s.StartedAt = runs[0].Started
+	if load.OpenLoop() {
+		s.RequestRate = loadgen.Known(load.Rate)
+	}
+	for i := range runs {
+		s.NumPrompts += planned(&runs[i])
+	}
+	s.Failures, s.FailureExamples = countFailures(runs)
+
+	whole := wholeParts(runs)
+	s.Whole = summarize(whole, load, o.Goodput)
+	verdict := whole
+	if steady := steadyParts(runs); len(steady) > 0 {
+		sum := summarize(steady, load, o.Goodput)
+		s.Steady, s.Window = &sum, windowOf(steady)
+		enough := s.Window.Requests >= max(warmup(&runs[0]), minWindow)
+		if enough && len(steady) == len(runs) && o.Abandoned == "" {
+			s.VerdictBasis, verdict = BasisSteady, steady
+		}
+	}
+	s.Lengths = lengthsOf(verdict)
+	s.Client = clientOf(runs, &s, verdict)
+	s.Validity = checksOf(&s, load, verdict, o)
+	s.TTFTBins = ttftBins(verdict)
+	s.Series = series(runs)
+	return s
+}
+
+// minWindow is the fewest requests that a steady window must hold for a verdict
+// to be taken from it, whatever the concurrency.
+const minWindow = 30
+
+// planned returns how many requests a run was to issue; a run bounded by time
+// counts what it issued.
+func planned(r *loadgen.Run) int {
+	if r.Load.Requests > 0 {
+		return r.Load.Requests
+	}
+	return len(r.Samples)
+}
+
+func countFailures(runs []loadgen.Run) (map[loadgen.Class]int, map[loadgen.Class]string) {
+	counts, examples := map[loadgen.Class]int{}, map[loadgen.Class]string{}
+	for i := range runs {
+		for j := range runs[i].Samples {
+			x := &runs[i].Samples[j]
+			if x.Class == loadgen.Success {
+				continue
+			}
+			counts[x.Class]++
+			if examples[x.Class] == "" && x.Message != "" {
+				examples[x.Class] = x.Message
+			}
+		}
+	}
+	return counts, examples
+}

@@ -1,0 +1,156 @@
+package analysis
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"github.com/capfind/capfind/loadgen"
+)
+
+// part is a stretch of one run and the requests that are counted in it.
+type part struct {
+	run       *loadgen.Run
+	from, to  time.Duration
+	cohort    []*loadgen.Sample // successes and server failures, in order of dispatch
+	steady    bool              // a window, not the whole run
+	cancelled int
+}
+
+func (p *part) length() time.Duration { return p.to - p.from }
+
+// dispatched is the moment a request left: sent, or for one that never got a
+// connection the moment its slot was free.
+func dispatched(s *loadgen.Sample) time.Duration {
+	if s.WasSent {
+		return s.Sent
+	}
+	return s.Ready
+}
+
+// finished reports whether the request came to an end of the server's making.
+func finished(s *loadgen.Sample) bool {
+	return s.Class == loadgen.Success || s.Class.ServerFailure()
+}
+
+// wholeParts takes every run from its first send to its last completion.
+func wholeParts(runs []loadgen.Run) []part {
+	var parts []part
+	for i := range runs {
+		p := part{run: &runs[i]}
+		first := true
+		for j := range p.run.Samples {
+			s := &p.run.Samples[j]
+			if s.Class == loadgen.Cancelled {
+				p.cancelled++
+			}
+			if !finished(s) {
+				continue
+			}
+			if at := dispatched(s); first || at < p.from {
+				p.from, first = at, false
+			}
+			p.to = max(p.to, s.End)
+			p.cohort = append(p.cohort, s)
+		}
+		byDispatch(p.cohort)
+		if !first {
+			parts = append(parts, p)
+		}
+	}
+	return parts
+}
+
+// steadyParts takes of every run the window from the N-th completion to the
+// last dispatch; runs that have none are left out.
+func steadyParts(runs []loadgen.Run) []part {
+	var parts []part
+	for i := range runs {
+		if p, ok := steadyPart(&runs[i]); ok {
+			parts = append(parts, p)
+		}
+	}
+	return parts
+}
+
+// steadyPart cuts one run. A request belongs to the window when it was
+// dispatched in it, the first moment included and the last not: the window runs
+// from one dispatch to another, so counting both would count one gap too few.
+//
+// In a run that was cut short the latest dispatches never finished, and those of
+// them that did were the quick ones. There a request belongs to the window when
+// it finished in it, which a steady stream is free to choose.
+func steadyPart(r *loadgen.Run) (part, bool) {
+	p := part{run: r, steady: true}
+	var ends []time.Duration
+	var lastDispatch, lastEnd time.Duration
+	for i := range r.Samples {
+		s := &r.Samples[i]
+		if s.Class == loadgen.Cancelled && s.WasSent {
+			p.cancelled++
+		}
+		if s.WasSent {
+			lastDispatch = max(lastDispatch, s.Sent)
+		}
+		if finished(s) {
+			ends = append(ends, s.End)
+			lastEnd = max(lastEnd, s.End)
+		}
+	}
+	n := warmup(r)
+	if len(ends) <= n {
+		return p, false
+	}
+	slices.Sort(ends)
+	p.from, p.to = ends[n-1], lastDispatch
+	if r.Load.Start == loadgen.StartStagger {
+		// A server quicker than the spread of the first sends completes N
+		// requests before all N workers have begun.
+		p.from = max(p.from, r.Load.StaggerOver)
+	}
+	cutShort := p.cancelled > 0
+	if cutShort {
+		p.to = lastEnd
+	}
+	for i := range r.Samples {
+		s := &r.Samples[i]
+		if !finished(s) {
+			continue
+		}
+		inside := dispatched(s) >= p.from && dispatched(s) < p.to
+		if cutShort {
+			inside = s.End > p.from && s.End <= p.to
+		}
+		if inside {
+			p.cohort = append(p.cohort, s)
+		}
+	}
+	byDispatch(p.cohort)
+	return p, len(p.cohort) > 0 && p.length() > 0
+}
+
+// warmup is how many completions come before the steady window: N in a closed
+// loop; in an open loop, where the cap may be far above what is ever in flight,
+// as many as were in flight at most.
+func warmup(r *loadgen.Run) int {
+	n := r.Load.Concurrency
+	if r.Load.OpenLoop() {
+		n = min(n, peakInFlight(r, 0, r.Elapsed+1))
+	}
+	return max(n, 1)
+}
+
+func byDispatch(s []*loadgen.Sample) {
+	slices.SortStableFunc(s, func(a, b *loadgen.Sample) int {
+		return cmp.Compare(dispatched(a), dispatched(b))
+	})
+}
+
+func windowOf(parts []part) *Window {
+	last := parts[len(parts)-1]
+	w := &Window{FromSeconds: last.from.Seconds(), ToSeconds: last.to.Seconds()}
+	for i := range parts {
+		w.Requests += len(parts[i].cohort)
+	}
+	return w
+}
