@@ -49,3 +49,38 @@ type Journal interface {
 	// Save stores the result.
 	Save(r *Result) error
 }
+
+// Workload is what a controller must know of the requests that it sends. Zero
+// means unknown.
+type Workload struct {
+	PromptTokens float64 // mean tokens of a prompt
+	OutputTokens float64 // mean tokens of an answer
+	SharedPrefix bool    // prompts share prefixes on purpose, so that cache hits are wanted
+}
+
+// Controller runs load points until a question is answered: one controller, one
+// question. Generator is required; of the other fields the zero value means
+// none. Fields are not to be changed while a method runs.
+type Controller struct {
+	Generator Generator
+	Config    Config
+	Stop      StopRules
+	Band      analysis.Band
+	Workload  Workload
+	Observer  Observer
+	Journal   Journal
+	Telemetry Telemetry
+	Health    Health // nil: a single request stands in for it
+	// Drain, where set, ends the measurement when it is closed: nothing more is
+	// sent, what is in flight runs to its end, and the result is marked
+	// incomplete.
+	Drain <-chan struct{}
+	// Seed makes the arrival schedules; a repeated sweep with the same seed
+	// sends the same requests.
+	Seed uint64
+	// Result, where set, is filled in instead of a new one: it holds what is
+	// known before the first request (name, target, environment, config). The
+	// finished steps that it already holds, of a run that was interrupted, are
+	// kept and not run again.
+	Result *Result
+}

@@ -48,7 +48,26 @@ type Result struct {
 	Bottleneck     *analysis.Bottleneck      `json:"bottleneck"`
 	Steps          []analysis.Step           `json:"steps"`
 	Search         *Search                   `json:"search"` // null where no exact search was made
+	Crashes        []Crash                   `json:"crashes"`
+	Spent          Spent                     `json:"spent"`
 	Warnings       []string                  `json:"warnings"`
+}
+
+// Spent is what the server was asked so far; what a budget is held against.
+type Spent struct {
+	Requests int     `json:"requests"`
+	Tokens   int     `json:"tokens"`  // prompt and output tokens
+	Seconds  float64 `json:"seconds"` // pauses included, the time between a kill and a resume not
+	Prompts  int     `json:"prompts"` // prompts handed out; the next run begins with this number
+}
+
+// Crash is a moment when the server died under the load.
+type Crash struct {
+	At               time.Time       `json:"at"`
+	Concurrency      int             `json:"concurrency"` // of the step
+	InFlight         analysis.Number `json:"in_flight"`   // requests in flight when it died
+	Sentence         string          `json:"sentence"`
+	RecoveredSeconds analysis.Number `json:"recovered_seconds"` // until it answered again; null where it did not
 }
 
 // TargetInfo is what is known of the server.

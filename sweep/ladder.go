@@ -1,0 +1,110 @@
+package sweep
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+
+	"github.com/capfind/capfind/analysis"
+	"github.com/capfind/capfind/loadgen"
+)
+
+// Sweep finds the limit by the guide's ladder.
+//
+// An interruption, a used-up budget and a server that went away end it early:
+// the result then says what was found until then and why it ended, and the error
+// is nil. The error is for what cannot be measured or stored at all; the result
+// beside it is still what was found so far.
+func (c *Controller) Sweep(ctx context.Context) (*Result, error) {
+	s := c.begin("sweep")
+	return s.finish(s.ladder(ctx))
+}
+
+// ladder climbs the configured steps until one of them breaks a rule.
+func (s *session) ladder(ctx context.Context) error {
+	var passed []analysis.Step
+	for _, n := range s.Config.Concurrency {
+		step, err := s.measure(ctx, order{
+			concurrency: n,
+			requests:    s.promptsAt(n),
+			phase:       analysis.PhaseLadder,
+			repeat:      s.Config.Repeat,
+			prev:        passed,
+		})
+		if err != nil {
+			return err
+		}
+		if !step.Passed() {
+			return nil
+		}
+		passed = append(passed, step)
+	}
+	return nil
+}
+
+// promptsAt is the guide's number of requests for a step.
+func (s *session) promptsAt(concurrency int) int {
+	return max(s.Config.PromptsPerConcurrency*concurrency, s.Config.MinPrompts, 1)
+}
+
+// soFar works out what the steps say up to now, so that what is on disk is
+// whole at any moment.
+func (s *session) soFar() {
+	steps := s.r.Steps
+	s.r.Ladder = ladderOf(steps)
+	s.r.Peak = analysis.PeakOf(steps)
+	s.r.Efficiency = analysis.EfficiencyOf(steps)
+}
+
+// ladderOf is what the guide's ladder alone says.
+func ladderOf(steps []analysis.Step) Ladder {
+	var l Ladder
+	for i := range steps {
+		step := &steps[i]
+		if step.Phase != analysis.PhaseLadder {
+			continue
+		}
+		n := loadgen.Known(float64(step.Concurrency))
+		if step.Passed() {
+			l.LastGood = n
+			continue
+		}
+		l.FirstBad = n
+		l.StoppedBy = step.Stop.Rule
+		l.Sentence = step.Stop.Sentence
+		// The guide's script prints half of the failing step, in the shell's
+		// whole numbers.
+		l.ScriptSuggestion = loadgen.Known(math.Floor(float64(step.Concurrency) / 2))
+		if step.Runs > 1 {
+			l.Sentence += fmt.Sprintf(" (%d runs together)", step.Runs)
+		}
+	}
+	return l
+}
+
+// finish closes the result: verdict, limit, recommendation and the answer in one
+// line. The endings that are findings and not failures turn into a nil error.
+func (s *session) finish(err error) (*Result, error) {
+	s.account()
+	s.soFar()
+	var budget *budgetError
+	switch {
+	case errors.Is(err, errInterrupted):
+		err = nil
+	case errors.As(err, &budget):
+		s.r.Complete = true
+		s.warn("ended early: %s", budget.text)
+		err = nil
+	case errors.Is(err, errServerGone):
+		s.r.Complete = true
+		s.warn("ended early: %v", err)
+		err = nil
+	case err == nil:
+		s.r.Complete = true
+	}
+	s.answer()
+	now := s.mark.UTC()
+	s.r.FinishedAt = &now
+	return s.r, errors.Join(err, s.save())
+}
