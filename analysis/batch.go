@@ -101,7 +101,10 @@ func standardError(means []float64) Number {
 }
 
 // studentT returns the two-sided 95 % quantile of Student's t with dof degrees
-// of freedom.
+// of freedom; infinitely many make it the normal one, 1.96.
 func studentT(dof float64) float64 {
+	if math.IsInf(dof, 1) {
+		return distuv.UnitNormal.Quantile(0.975)
+	}
 	return distuv.StudentsT{Mu: 0, Sigma: 1, Nu: max(dof, 1)}.Quantile(0.975)
 }

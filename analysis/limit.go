@@ -34,27 +34,3 @@ type Shares struct {
 	Prefill Number `json:"prefill"`
 	Decode  Number `json:"decode"`
 }
-
-// Curve is a fitted model of throughput over concurrency, or why there is none.
-type Curve struct {
-	Model           string             `json:"model"` // usl, hyperbola, linear, slots; empty where none is trusted
-	Parameters      map[string]float64 `json:"parameters"`
-	Chi2PerDof      Number             `json:"chi2_per_dof"`
-	AICc            Number             `json:"aicc"`
-	PeakAt          Number             `json:"peak_at"` // concurrency of highest throughput, where claimed
-	PeakLow         Number             `json:"peak_low"`
-	PeakHigh        Number             `json:"peak_high"`
-	Knee            Number             `json:"knee"` // largest concurrency with elasticity >= log2(1+gain)
-	KneeLow         Number             `json:"knee_low"`
-	KneeHigh        Number             `json:"knee_high"`
-	Refusals        []string           `json:"refusals"` // claims not made, and why
-	Points          []CurvePoint       `json:"points"`   // the fitted curve, for drawing
-	FromConcurrency float64            `json:"from_concurrency"`
-	ToConcurrency   float64            `json:"to_concurrency"`
-}
-
-// CurvePoint is one point of a fitted curve.
-type CurvePoint struct {
-	Concurrency       float64 `json:"concurrency"`
-	RequestThroughput float64 `json:"request_throughput"`
-}

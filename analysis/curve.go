@@ -1,0 +1,230 @@
+package analysis
+
+import (
+	"fmt"
+	"math"
+	"slices"
+
+	"gonum.org/v1/gonum/stat"
+
+	"github.com/capfind/capfind/loadgen"
+)
+
+// Curve is a fitted model of throughput over concurrency, or why there is none.
+// The models are those of the mean time in system R = N/X:
+//
+//	linear     R = a
+//	hyperbola  R = a + b N
+//	usl        R = a + b N + c N^2   (Gunther, "Guerrilla Capacity Planning")
+//	slots      R = (a + b m) N/m, m = min(N, S)
+//
+// Parameters hold a, b, c, slots as the model has them, in seconds per request,
+// and for the first three lambda = 1/(a+b+c) in requests/s, sigma = (b+c) lambda
+// and kappa = c lambda.
+type Curve struct {
+	Model           string             `json:"model"` // usl, hyperbola, linear, slots; empty where none is trusted
+	Parameters      map[string]float64 `json:"parameters"`
+	Chi2PerDof      Number             `json:"chi2_per_dof"`
+	AICc            Number             `json:"aicc"`
+	PeakAt          Number             `json:"peak_at"` // concurrency from which throughput is highest, where claimed
+	PeakLow         Number             `json:"peak_low"`
+	PeakHigh        Number             `json:"peak_high"` // null beside a known peak: above what was tested
+	Knee            Number             `json:"knee"`      // largest concurrency with elasticity >= log2(1+gain)
+	KneeLow         Number             `json:"knee_low"`
+	KneeHigh        Number             `json:"knee_high"` // null beside a known knee: above what was tested
+	Refusals        []string           `json:"refusals"`  // claims not made, and why
+	Points          []CurvePoint       `json:"points"`    // the fitted curve, for drawing
+	FromConcurrency float64            `json:"from_concurrency"`
+	ToConcurrency   float64            `json:"to_concurrency"`
+}
+
+// CurvePoint is one point of a fitted curve.
+type CurvePoint struct {
+	Concurrency       float64 `json:"concurrency"`
+	RequestThroughput float64 `json:"request_throughput"`
+}
+
+// CurveInput is one measured load point of a curve.
+type CurveInput struct {
+	Concurrency float64
+	Residence   float64   // R = N/X, seconds
+	SE          float64   // its standard error; 0 where unknown
+	Batches     []float64 // R of its batches, for the bootstrap; may be nil
+	Requests    int       // that it rests on
+}
+
+// FitOptions settle a fit.
+type FitOptions struct {
+	Gain      float64 // throughput gain per doubling that defines the knee; 0: 0.20
+	Resamples int     // of the bootstrap; 0: 400
+	Seed      uint64  // of the bootstrap: the same seed gives the same intervals
+}
+
+const (
+	minDistinct  = 6     // concurrencies, below which nothing is claimed
+	maxChi2      = 3.0   // per degree of freedom, above which no model is trusted
+	relativeSE   = 0.005 // no model of a server is more exact than this
+	curvePoints  = 81
+	neverClaimed = "no model is trusted"
+)
+
+// CurveInputs takes the points of a curve out of steps: those whose figures are
+// the server's own (not the client's limit) and whose success rate is at least
+// minSuccess, for throughput is shaped by something else where requests fail.
+func CurveInputs(steps []Step, minSuccess float64) []CurveInput {
+	var in []CurveInput
+	for i := range steps {
+		s := &steps[i]
+		sum := s.Verdict()
+		if s.Steady != nil && s.Abandoned == "" {
+			sum = s.Steady // a short window has a wide error, a whole run a bias
+		}
+		x, ok := sum.RequestThroughput.Value()
+		if !ok || x <= 0 || s.ClientLimited() || sum.SuccessRate.Or(0) < minSuccess {
+			continue
+		}
+		n := float64(s.Concurrency)
+		p := CurveInput{Concurrency: n, Residence: n / x, Requests: sum.Completed + sum.Failed}
+		p.SE = p.Residence * sum.RequestThroughputSE.Or(0) / x
+		for _, b := range sum.Batches {
+			if b.Completed > 0 && b.ResidenceSeconds > 0 {
+				p.Batches = append(p.Batches, b.ResidenceSeconds/float64(b.Completed))
+			}
+		}
+		in = append(in, p)
+	}
+	return in
+}
+
+// Fit chooses a model by AICc and says where its knee and its peak are, with 95 %
+// intervals by a bootstrap of the batches within the points, model choice
+// included. What the points cannot support it refuses in words: a good R^2 alone
+// protects from nothing (the USL fits exact data of a 64-slot server with
+// R^2 = 0.992 and puts the peak at 137).
+func Fit(points []CurveInput, o FitOptions) Curve {
+	if o.Gain <= 0 {
+		o.Gain = 0.20
+	}
+	if o.Resamples <= 0 {
+		o.Resamples = 400
+	}
+	points = usable(points)
+	c := Curve{}
+	if len(points) > 0 {
+		c.FromConcurrency, c.ToConcurrency = points[0].Concurrency, points[len(points)-1].Concurrency
+	}
+	if n := distinct(points); n < minDistinct {
+		c.refuse("%s: %d different concurrencies were measured, %d are needed", neverClaimed, n, minDistinct)
+		return c
+	}
+	data := newCurveData(points)
+	best := data.choose(data.r)
+	dof := float64(len(points) - best.k)
+	c.Chi2PerDof, c.AICc = loadgen.Known(best.chi2/dof), loadgen.Known(best.aicc)
+	if best.chi2/dof > maxChi2 {
+		c.refuse("%s: the best (%s) misses the points by chi2/dof = %.1f, more than %.0f", neverClaimed, best.name, best.chi2/dof, maxChi2)
+		return c
+	}
+	c.Model, c.Parameters = best.name, best.parameters()
+	c.draw(best)
+	c.claim(best, data, o)
+	return c
+}
+
+func (c *Curve) refuse(format string, args ...any) {
+	c.Refusals = append(c.Refusals, fmt.Sprintf(format, args...))
+}
+
+// usable drops points without a time and sorts by concurrency.
+func usable(points []CurveInput) []CurveInput {
+	out := slices.DeleteFunc(slices.Clone(points), func(p CurveInput) bool {
+		return !(p.Residence > 0) || !(p.Concurrency > 0) || math.IsInf(p.Residence, 0)
+	})
+	slices.SortStableFunc(out, func(a, b CurveInput) int {
+		switch {
+		case a.Concurrency < b.Concurrency:
+			return -1
+		case a.Concurrency > b.Concurrency:
+			return 1
+		}
+		return 0
+	})
+	return out
+}
+
+func distinct(sorted []CurveInput) int {
+	n := 0
+	for i := range sorted {
+		if i == 0 || sorted[i].Concurrency != sorted[i-1].Concurrency {
+			n++
+		}
+	}
+	return n
+}
+
+// draw fills in the fitted curve at points equally far apart on a log axis.
+func (c *Curve) draw(f fitted) {
+	ratio := c.ToConcurrency / c.FromConcurrency
+	for i := range curvePoints {
+		n := c.FromConcurrency * math.Pow(ratio, float64(i)/(curvePoints-1))
+		c.Points = append(c.Points, CurvePoint{Concurrency: n, RequestThroughput: n / f.residence(n)})
+	}
+}
+
+// Throughput is the fitted throughput in requests/s at a concurrency within the
+// tested range; unknown outside it and without a model.
+func (c *Curve) Throughput(n float64) Number {
+	if c.Model == "" || n < c.FromConcurrency || n > c.ToConcurrency {
+		return Number{}
+	}
+	p := c.Parameters
+	f := fitted{name: c.Model, a: p["a"], b: p["b"], c: p["c"], s: p["slots"]}
+	if f.name != modelSlots {
+		f.s = math.Inf(1)
+	}
+	return loadgen.Known(n / f.residence(n))
+}
+
+// claim states knee and peak, or why not.
+func (c *Curve) claim(best fitted, data *curveData, o FitOptions) {
+	g := math.Log2(1 + o.Gain)
+	knees, peaks := data.bootstrap(o, g)
+	top := c.ToConcurrency
+	knee := best.knee(g)
+	switch {
+	case knee > top:
+		c.refuse("no knee: throughput still gains %.0f %% a doubling at %s, the largest concurrency measured (knee > %s)", 100*o.Gain, number(top), number(top))
+	case knee < c.FromConcurrency:
+		c.refuse("no knee: throughput gains less than %.0f %% a doubling from the smallest concurrency on (knee < %s)", 100*o.Gain, number(c.FromConcurrency))
+	default:
+		c.Knee = loadgen.Known(knee)
+		c.KneeLow, c.KneeHigh = interval(knees, knee, top)
+	}
+	peak := best.peak()
+	switch {
+	case best.name == modelLinear || best.name == modelHyperbola:
+		c.refuse("no peak: throughput still grows at %s, the largest concurrency measured (peak > %s)", number(top), number(top))
+	case peak > top:
+		c.refuse("no peak: it would lie at %.0f, beyond %s, the largest concurrency measured (peak > %s)", peak, number(top), number(top))
+	case math.IsInf(stat.Quantile(0.975, stat.Empirical, peaks, nil), 1):
+		what := "throughput past it may still grow"
+		if best.name == modelUSL {
+			what = "the 95 % interval of kappa touches 0"
+		}
+		c.refuse("no peak: a fall after %.0f is not certain (%s)", peak, what)
+	default:
+		c.PeakAt = loadgen.Known(peak)
+		c.PeakLow, c.PeakHigh = interval(peaks, peak, top)
+	}
+}
+
+// interval is the central 95 % of sorted resampled values, made to hold the
+// estimate itself; its upper end is unknown where it lies above what was tested.
+func interval(sorted []float64, estimate, top float64) (low, high Number) {
+	l := min(stat.Quantile(0.025, stat.Empirical, sorted, nil), estimate)
+	h := max(stat.Quantile(0.975, stat.Empirical, sorted, nil), estimate)
+	if h > top {
+		return loadgen.Known(l), Number{}
+	}
+	return loadgen.Known(l), loadgen.Known(h)
+}
