@@ -3,6 +3,9 @@
 package api
 
 import (
+	"fmt"
+	"strings"
+
 	"github.com/capfind/capfind/loadgen/prompt"
 )
 
@@ -33,6 +36,19 @@ type Protocol interface {
 	// (the Content-Type header without parameters). keepText makes events carry
 	// their text.
 	NewDecoder(mediaType string, keepText bool) Decoder
+}
+
+// PlainPather is a Protocol whose plain JSON answers come from another path.
+type PlainPather interface {
+	PlainPath() string
+}
+
+// PathFor returns the path for streamed or plain answers.
+func PathFor(p Protocol, noStream bool) string {
+	if plain, ok := p.(PlainPather); ok && noStream {
+		return plain.PlainPath()
+	}
+	return p.Path()
 }
 
 // Message is one message of a conversation so far.
@@ -69,4 +85,27 @@ type Event struct {
 
 	Error     string // an error object or event inside the stream: its message, never empty for an error
 	Malformed string // what could not be decoded, and why; empty when all is well
+}
+
+// protocols in the order in which they are listed to people.
+var protocols = []Protocol{openAIChat{}, openAICompletions{}, sglang{}, tgi{}, ollama{}}
+
+// ByName returns the protocol of that name, as in target.api. "auto" is not a
+// protocol: the probe turns it into one.
+func ByName(name string) (Protocol, error) {
+	for _, p := range protocols {
+		if p.Name() == name {
+			return p, nil
+		}
+	}
+	return nil, fmt.Errorf("unknown api %q: use one of %s", name, strings.Join(Names(), ", "))
+}
+
+// Names lists the protocols.
+func Names() []string {
+	names := make([]string, len(protocols))
+	for i, p := range protocols {
+		names[i] = p.Name()
+	}
+	return names
 }

@@ -1,0 +1,169 @@
+package telemetry
+
+import "strings"
+
+// gauge numbers a figure that goes up and down.
+type gauge int
+
+const (
+	running gauge = iota
+	waiting
+	kvCache // share of 1, the fullest engine
+	prefixRate
+	resident
+	gpuMemory // share of 1, the fullest GPU
+	gpuUtil   // share of 1, mean over GPUs
+	gpuPower  // watts, sum over GPUs
+	hostCPU   // share of 1
+	hostMemory
+	gauges // how many there are
+)
+
+// counter numbers a figure that only grows, until its process restarts.
+type counter int
+
+const (
+	preemptions counter = iota
+	prefixQueries
+	prefixHits
+	promptTokens
+	generationTokens
+	ttftSum
+	ttftCount
+	queueSum
+	queueCount
+	counters // how many there are
+)
+
+// dialect says how one kind of server names its figures. Several names are in
+// order of preference: the first that is present counts, since a server that
+// renames a metric serves both for a while.
+type dialect struct {
+	name     string
+	gauges   map[gauge][]string
+	counters map[counter][]string
+}
+
+// dialects are the servers known here; the one with most names present is it.
+var dialects = []dialect{
+	{
+		name: "vllm",
+		gauges: map[gauge][]string{
+			running: {"vllm:num_requests_running"},
+			waiting: {"vllm:num_requests_waiting"},
+			kvCache: {"vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc"}, // 1 is 100 %, whatever the name says
+		},
+		counters: map[counter][]string{
+			preemptions:      {"vllm:num_preemptions"},
+			prefixQueries:    {"vllm:prefix_cache_queries", "vllm:gpu_prefix_cache_queries"},
+			prefixHits:       {"vllm:prefix_cache_hits", "vllm:gpu_prefix_cache_hits"},
+			promptTokens:     {"vllm:prompt_tokens"},
+			generationTokens: {"vllm:generation_tokens"},
+			ttftSum:          {"vllm:time_to_first_token_seconds_sum"},
+			ttftCount:        {"vllm:time_to_first_token_seconds_count"},
+			queueSum:         {"vllm:request_queue_time_seconds_sum"},
+			queueCount:       {"vllm:request_queue_time_seconds_count"},
+		},
+	},
+	{
+		name: "sglang",
+		gauges: map[gauge][]string{
+			running:    {"sglang:num_running_reqs"},
+			waiting:    {"sglang:num_queue_reqs"},
+			kvCache:    {"sglang:token_usage"},
+			prefixRate: {"sglang:cache_hit_rate"},
+		},
+		counters: map[counter][]string{
+			preemptions:      {"sglang:num_retracted_requests"}, // its word for a preemption
+			promptTokens:     {"sglang:prompt_tokens"},
+			generationTokens: {"sglang:generation_tokens"},
+			ttftSum:          {"sglang:time_to_first_token_seconds_sum"},
+			ttftCount:        {"sglang:time_to_first_token_seconds_count"},
+			queueSum:         {"sglang:queue_time_seconds_sum"},
+			queueCount:       {"sglang:queue_time_seconds_count"},
+		},
+	},
+	{
+		name: "tgi",
+		gauges: map[gauge][]string{
+			running: {"tgi_batch_current_size"},
+			waiting: {"tgi_queue_size"},
+		},
+		counters: map[counter][]string{
+			promptTokens:     {"tgi_request_input_length_sum"},
+			generationTokens: {"tgi_request_generated_tokens_sum"},
+			queueSum:         {"tgi_request_queue_duration_sum"},
+			queueCount:       {"tgi_request_queue_duration_count"},
+		},
+	},
+	{
+		name: "llamacpp",
+		gauges: map[gauge][]string{
+			running: {"llamacpp:requests_processing"},
+			waiting: {"llamacpp:requests_deferred"},
+			kvCache: {"llamacpp:kv_cache_usage_ratio"}, // older builds only
+		},
+		counters: map[counter][]string{
+			promptTokens:     {"llamacpp:prompt_tokens"},
+			generationTokens: {"llamacpp:tokens_predicted"},
+		},
+	},
+}
+
+// Names outside the dialects.
+const (
+	nameResident     = "process_resident_memory_bytes"
+	nameProcessStart = "process_start_time_seconds"
+	nameFBUsed       = "DCGM_FI_DEV_FB_USED"
+	nameFBFree       = "DCGM_FI_DEV_FB_FREE"
+	nameGPUUtil      = "DCGM_FI_DEV_GPU_UTIL"
+	nameGPUPower     = "DCGM_FI_DEV_POWER_USAGE"
+	nameXID          = "DCGM_FI_DEV_XID_ERRORS"
+	nameNodeCPU      = "node_cpu_seconds_total"
+	nameMemAvailable = "node_memory_MemAvailable_bytes"
+	nameMemTotal     = "node_memory_MemTotal_bytes"
+)
+
+const total = "_total"
+
+// The names that each kind of endpoint is searched for.
+var (
+	serverNames = wantedNames()
+	gpuNames    = set(nameFBUsed, nameFBFree, nameGPUUtil, nameGPUPower, nameXID)
+	nodeNames   = set(nameNodeCPU, nameMemAvailable, nameMemTotal)
+)
+
+func set(names ...string) map[string]bool {
+	m := make(map[string]bool, len(names))
+	for _, n := range names {
+		m[n] = true
+	}
+	return m
+}
+
+// wantedNames lists every name of every dialect, counters with and without
+// _total: the suffix came and went with the version of the client library.
+func wantedNames() map[string]bool {
+	m := set(nameResident, nameProcessStart)
+	for _, d := range dialects {
+		for _, names := range d.gauges {
+			for _, n := range names {
+				m[n] = true
+			}
+		}
+		for _, names := range d.counters {
+			for _, n := range names {
+				m[n], m[n+total] = true, true
+			}
+		}
+	}
+	return m
+}
+
+// canonical cuts _total off the names that a dialect lists without it.
+func canonical(name string) string {
+	if short, ok := strings.CutSuffix(name, total); ok && serverNames[short] {
+		return short
+	}
+	return name
+}

@@ -1,0 +1,265 @@
+package telemetry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/capfind/capfind/analysis"
+	"github.com/capfind/capfind/loadgen"
+)
+
+// The defaults of a Config.
+const (
+	DefaultInterval = time.Second
+	DefaultTimeout  = 2 * time.Second
+	DefaultMaxBody  = 16 << 20
+)
+
+// Off as a URL switches an endpoint off, like an empty one.
+const Off = "off"
+
+// Config says what to read and how.
+type Config struct {
+	ServerURL string // the server's Prometheus endpoint; empty or Off: none
+	GPUURL    string // DCGM exporter; likewise
+	NodeURL   string // node exporter; likewise
+
+	Interval time.Duration // between scrapes; 0: DefaultInterval
+	Timeout  time.Duration // of one scrape; 0: DefaultTimeout
+	MaxBody  int64         // bytes of one answer, decompressed; 0: DefaultMaxBody
+
+	// Header goes to the server's endpoint, and only where that has the scheme
+	// and host of BaseURL: a key never goes to another host than the one it is for.
+	Header  http.Header
+	BaseURL string
+
+	Transport http.RoundTripper // nil: one of its own, closed when Run ends
+	Fetch     Fetch             // nil: HTTP; tests put their own here
+
+	Points io.Writer         // server_metrics.jsonl, one line a scrape; nil: not stored
+	Notice func(text string) // told what a person should know; called from Run's goroutine; nil: not told
+}
+
+// Fetch returns the body of one answer.
+type Fetch func(ctx context.Context, url string) ([]byte, error)
+
+// Scraper reads the endpoints while Run runs, and answers Window at any time.
+type Scraper struct {
+	cfg       Config
+	closeIdle func()
+	server    *endpoint // nil where there is none; so are gpu and node
+	gpu       *endpoint
+	node      *endpoint
+
+	// Touched by Run's goroutine only.
+	tally  [counters]tally
+	cpu    nodeReading
+	start  float64 // process_start_time_seconds of the last answer, NaN before
+	mixed  bool    // answers come from several processes in turn
+	xid    map[string]float64
+	points io.Writer
+
+	mu      sync.Mutex
+	history history
+	source  string
+	live    *session // nil unless Run runs
+}
+
+// session is one Run: how Window asks it for a scrape, and how it learns that
+// there is nobody left to ask.
+type session struct {
+	ask  chan chan struct{}
+	done chan struct{}
+}
+
+// New checks the configuration and returns a Scraper. Without any endpoint it
+// is valid and sees nothing.
+func New(cfg Config) (*Scraper, error) {
+	if cfg.Interval < 0 || cfg.Timeout < 0 || cfg.MaxBody < 0 {
+		return nil, errors.New("telemetry: interval, timeout and body size cannot be negative")
+	}
+	if cfg.Interval == 0 {
+		cfg.Interval = DefaultInterval
+	}
+	if cfg.Timeout == 0 {
+		cfg.Timeout = DefaultTimeout
+	}
+	if cfg.MaxBody == 0 {
+		cfg.MaxBody = DefaultMaxBody
+	}
+	if cfg.Notice == nil {
+		cfg.Notice = func(string) {}
+	}
+	s := &Scraper{cfg: cfg, points: cfg.Points, start: unknown, xid: map[string]float64{}, closeIdle: func() {}}
+	for c := range s.tally {
+		s.tally[c].total = unknown
+	}
+	for _, e := range []struct {
+		into            **endpoint
+		what, key, addr string
+	}{
+		{&s.server, "server metrics", "target.metrics_url", cfg.ServerURL},
+		{&s.gpu, "GPU metrics", "target.gpu_metrics_url", cfg.GPUURL},
+		{&s.node, "host metrics", "target.node_metrics_url", cfg.NodeURL},
+	} {
+		if e.addr == "" || e.addr == Off {
+			continue
+		}
+		shown, err := checkURL(e.addr)
+		if err != nil {
+			return nil, fmt.Errorf("telemetry: %s: %w", e.key, err)
+		}
+		*e.into = &endpoint{what: e.what, key: e.key, url: e.addr, shown: shown}
+	}
+	if cfg.Fetch == nil {
+		s.cfg.Fetch, s.closeIdle = httpFetch(cfg)
+	}
+	return s, nil
+}
+
+// Run scrapes until ctx ends. It returns at once where there is no endpoint, and
+// leaves no goroutine behind. One Run at a time.
+func (s *Scraper) Run(ctx context.Context) {
+	if s.server == nil && s.gpu == nil && s.node == nil {
+		return
+	}
+	live := &session{ask: make(chan chan struct{}), done: make(chan struct{})}
+	s.setLive(live)
+	defer func() {
+		s.setLive(nil)
+		close(live.done) // after setLive: whoever holds the session stops waiting
+		s.closeIdle()
+	}()
+	tick := time.NewTicker(s.cfg.Interval)
+	defer tick.Stop()
+	for {
+		s.scrape(ctx, false)
+		if !s.wait(ctx, live, tick.C) {
+			return
+		}
+	}
+}
+
+// wait serves Window until the next tick; false when ctx has ended. Whoever asks
+// goes before a tick that is due as well: he has waited for one scrape already.
+func (s *Scraper) wait(ctx context.Context, live *session, tick <-chan time.Time) bool {
+	for {
+		select {
+		case reply := <-live.ask:
+			s.scrape(ctx, true)
+			close(reply)
+			continue
+		default:
+		}
+		select {
+		case <-ctx.Done():
+			return false
+		case <-tick:
+			return true
+		case reply := <-live.ask:
+			s.scrape(ctx, true)
+			close(reply)
+		}
+	}
+}
+
+func (s *Scraper) setLive(live *session) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.live = live
+}
+
+// Window sums up what was seen between two moments: gauges over the scrapes
+// inside, counters between the scrapes around it. Where the last scrape is older
+// than the window's end it asks for one more and waits for it, two timeouts at
+// most. ok is false where nothing was seen.
+func (s *Scraper) Window(from, to time.Time) (t analysis.Telemetry, ok bool) {
+	s.catchUp(to)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i, j := s.history.within(from, to)
+	var all span
+	for k := i; k < j; k++ {
+		all.merge(&s.history.spans[k])
+	}
+	t = analysis.Telemetry{
+		Source:        s.source,
+		Scrapes:       all.answered,
+		RunningMean:   loadgen.Known(all.gauges[running].mean()),
+		RunningMax:    loadgen.Known(all.gauges[running].max()),
+		WaitingMean:   loadgen.Known(all.gauges[waiting].mean()),
+		WaitingMax:    loadgen.Known(all.gauges[waiting].max()),
+		KVCacheMean:   loadgen.Known(all.gauges[kvCache].mean()),
+		KVCacheMax:    loadgen.Known(all.gauges[kvCache].max()),
+		GPUMemoryMax:  loadgen.Known(all.gauges[gpuMemory].max()),
+		GPUUtilMean:   loadgen.Known(all.gauges[gpuUtil].mean()),
+		HostMemoryMax: loadgen.Known(all.gauges[hostMemory].max()),
+		WentAway:      all.away,
+	}
+	if all.gauges[resident].n > 0 {
+		t.ResidentBytes = loadgen.Known(all.gauges[resident].last)
+	}
+	s.fillHostCPU(&t, i, j)
+	counted := s.fillCounters(&t, from, to)
+	if !t.PrefixHitRate.IsKnown() {
+		t.PrefixHitRate = loadgen.Known(all.gauges[prefixRate].mean())
+	}
+	return t, all.answered > 0 || all.away || counted
+}
+
+// fillHostCPU leaves out the window's first scrape: its share of CPU time
+// reaches back to the scrape before, which lies outside.
+func (s *Scraper) fillHostCPU(t *analysis.Telemetry, i, j int) {
+	var cpu aggregate
+	for k := i + 1; k < j; k++ {
+		cpu.merge(s.history.spans[k].gauges[hostCPU])
+	}
+	if cpu.n > 0 {
+		t.HostCPUMean, t.HostCPUMin = loadgen.Known(cpu.mean()), loadgen.Known(cpu.min())
+	}
+}
+
+// fillCounters fills in what comes from counters, and reports whether any did.
+func (s *Scraper) fillCounters(t *analysis.Telemetry, from, to time.Time) bool {
+	slack := 3 * max(s.cfg.Interval, s.cfg.Timeout)
+	var grown [counters]float64
+	counted := false
+	for c := range grown {
+		grown[c] = s.history.growth(counter(c), from, to, slack)
+		counted = counted || !math.IsNaN(grown[c])
+	}
+	t.Preemptions = loadgen.Known(grown[preemptions])
+	t.PromptTokens = loadgen.Known(grown[promptTokens])
+	t.GenerationTokens = loadgen.Known(grown[generationTokens])
+	// A division by zero, nothing having happened, is unknown too.
+	t.PrefixHitRate = loadgen.Known(grown[prefixHits] / grown[prefixQueries])
+	t.ServerTTFTMean = loadgen.Known(grown[ttftSum] / grown[ttftCount])
+	t.ServerQueueMean = loadgen.Known(grown[queueSum] / grown[queueCount])
+	return counted
+}
+
+// catchUp has a scrape made where the last one is older than moment.
+func (s *Scraper) catchUp(moment time.Time) {
+	s.mu.Lock()
+	live, latest := s.live, s.history.latest()
+	s.mu.Unlock()
+	if live == nil || !latest.Before(moment) || time.Now().Before(moment) {
+		return
+	}
+	reply := make(chan struct{})
+	select {
+	case live.ask <- reply:
+	case <-live.done:
+		return
+	}
+	select {
+	case <-reply:
+	case <-live.done:
+	}
+}

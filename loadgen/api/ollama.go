@@ -1,0 +1,137 @@
+package api
+
+import (
+	"encoding/json"
+
+	"github.com/capfind/capfind/loadgen/prompt"
+)
+
+// ollama is Ollama's own POST /api/chat. Its answers come as one JSON object a
+// line.
+type ollama struct{}
+
+func (ollama) Name() string { return "ollama" }
+func (ollama) Path() string { return "/api/chat" }
+
+func (ollama) Body(r prompt.Request, history []Message, o Options) ([]byte, error) {
+	messages, err := ollamaMessages(r, history)
+	if err != nil {
+		return nil, err
+	}
+	// There is no way to make it go on after the end-of-sequence token.
+	options := fields{"num_predict": r.OutputTokens}
+	if o.Temperature != nil {
+		options["temperature"] = *o.Temperature
+	}
+	f := fields{"messages": messages, "stream": !o.NoStream, "options": options}
+	if o.Model != "" {
+		f["model"] = o.Model
+	}
+	return f.encode(o.Extra)
+}
+
+// ollamaMessages returns the messages in Ollama's form: images stand beside the
+// text and not within it.
+func ollamaMessages(r prompt.Request, history []Message) (json.RawMessage, error) {
+	if r.Messages == nil {
+		return chatMessages(r, history)
+	}
+	messages, err := parseMessages(r.Messages)
+	if err != nil {
+		return nil, err
+	}
+	all := []byte{'['}
+	for _, m := range history {
+		all = append(appendMessage(all, m), ',')
+	}
+	for i, m := range messages {
+		if i > 0 {
+			all = append(all, ',')
+		}
+		f := fields{"role": m.Role, "content": m.Content}
+		if len(m.images) > 0 {
+			f["images"] = m.images
+		}
+		if all, err = f.append(all); err != nil {
+			return nil, err
+		}
+	}
+	return append(all, ']'), nil
+}
+
+func (ollama) NewDecoder(mediaType string, keepText bool) Decoder {
+	return newStream(&ollamaPayloads{keepText: keepText}, mediaType, true)
+}
+
+// ollamaPayloads reads the lines of /api/chat (message.content and .thinking)
+// and of /api/generate (response and thinking).
+type ollamaPayloads struct{ keepText bool }
+
+func (p *ollamaPayloads) fast(b []byte, e *Event) bool {
+	s := scanner{b: b}
+	var out output
+	var seen uint32
+	for key := s.firstKey(); key != nil; key = s.nextKey() {
+		switch string(key) {
+		case "message":
+			s.once(&seen, 1)
+			out.ollamaMessage(&s)
+		case "response":
+			s.once(&seen, 2)
+			out.addAnswer(s.text())
+		case "thinking":
+			s.once(&seen, 4)
+			out.addThought(s.text())
+		case "done": // true comes once a request, with the counts
+			s.once(&seen, 8)
+			s.bad = s.bad || s.peek() != 'f'
+			s.skip()
+		case "error":
+			s.bad = s.bad || !s.null()
+		case "eval_count":
+			s.once(&seen, 16)
+			e.OutputTokens = s.count()
+		case "prompt_eval_count":
+			s.once(&seen, 32)
+			e.PromptTokens = s.count()
+		default:
+			s.skip()
+		}
+	}
+	out.into(e, p.keepText)
+	return s.done()
+}
+
+func (t *output) ollamaMessage(s *scanner) {
+	var seen uint32
+	for key := s.firstKey(); key != nil; key = s.nextKey() {
+		switch string(key) {
+		case "content":
+			s.once(&seen, 1)
+			t.addAnswer(s.text())
+		case "thinking":
+			s.once(&seen, 2)
+			t.addThought(s.text())
+		case "tool_calls":
+			s.once(&seen, 4)
+			t.answer = s.hasElements() || t.answer
+		default:
+			s.skip()
+		}
+	}
+}
+
+func (p *ollamaPayloads) slow(o object, e *Event) {
+	var out output
+	message := o.object("message")
+	out.addAnswer(message.raw("content"))
+	out.addAnswer(o.raw("response"))
+	out.addThought(message.raw("thinking"))
+	out.addThought(o.raw("thinking"))
+	out.answer = out.answer || message.hasElements("tool_calls")
+	out.finish = o.truth("done")
+	out.into(e, p.keepText)
+	e.End = o.truth("done")
+	e.OutputTokens = o.count("eval_count")
+	e.PromptTokens = o.count("prompt_eval_count")
+}
