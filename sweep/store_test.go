@@ -1,0 +1,279 @@
+package sweep_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"reflect"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/capfind/capfind/analysis"
+	"github.com/capfind/capfind/loadgen"
+	"github.com/capfind/capfind/sweep"
+)
+
+// pulled is a generator whose plug is pulled at a run: as after a kill, nothing
+// of that run is left.
+type pulled struct {
+	sweep.Generator
+	after int
+}
+
+var errPulled = errors.New("pulled")
+
+func (p *pulled) Run(ctx context.Context, l loadgen.Load) (loadgen.Run, error) {
+	if p.after == 0 {
+		return loadgen.Run{}, errPulled
+	}
+	p.after--
+	return p.Generator.Run(ctx, l)
+}
+
+// essence is what must not depend on whether a sweep was interrupted.
+type essence struct {
+	verdict  sweep.Verdict
+	sentence string
+	limits   map[string]analysis.Limit
+	steps    []int
+	phases   []analysis.Phase
+	samples  []int // lines of samples by step
+}
+
+func essenceOf(t *testing.T, r *sweep.Result, dir string) essence {
+	t.Helper()
+	e := essence{verdict: r.Verdict, sentence: r.Sentence, limits: r.Limits}
+	for _, s := range r.Steps {
+		e.steps = append(e.steps, s.Concurrency)
+		e.phases = append(e.phases, s.Phase)
+		e.samples = append(e.samples, 0)
+	}
+	prompts := map[int]bool{}
+	err := sweep.ReadSamples(filepath.Join(dir, sweep.SamplesFile), func(l sweep.SampleLine) error {
+		e.samples[l.Step]++
+		if prompts[l.Request.PromptIndex] {
+			t.Errorf("prompt %d was sent twice", l.Request.PromptIndex)
+		}
+		prompts[l.Request.PromptIndex] = true
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+// stored runs a sweep into dir, going on with what is there; after runs the
+// plug is pulled, with -1 never.
+func stored(t *testing.T, m model, dir string, after int) *sweep.Result {
+	t.Helper()
+	var store *sweep.Store
+	var before *sweep.Result
+	var err error
+	if _, statErr := os.Stat(filepath.Join(dir, sweep.ResultFile)); statErr == nil {
+		store, before, err = sweep.Open(dir)
+	} else {
+		store, err = sweep.Create(dir)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	e := newEngine(m, 1)
+	c := controllerFor(e)
+	c.Generator = &pulled{e, after}
+	c.Journal, c.Result = store, before
+	r, err := c.Sweep(context.Background())
+	if after >= 0 && !errors.Is(err, errPulled) {
+		t.Fatalf("the sweep ended before its plug was pulled: %v", err)
+	}
+	if after < 0 && err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func TestResumedSweepSaysTheSame(t *testing.T) {
+	for _, c := range []model{workedCases[0].model, workedCases[3].model, workedCases[4].model} {
+		t.Run(c.name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				whole := t.TempDir()
+				want := essenceOf(t, stored(t, c, whole, -1), whole)
+				for k := range len(want.steps) + 1 {
+					dir := t.TempDir()
+					stored(t, c, dir, k)
+					onDisk, err := sweep.Load(dir)
+					if err != nil {
+						t.Fatal(err)
+					}
+					if onDisk.Complete || onDisk.Verdict != sweep.Interrupted {
+						t.Errorf("after %d runs the result on disk claims to be complete: %v, %s", k, onDisk.Complete, onDisk.Verdict)
+					}
+					got := essenceOf(t, stored(t, c, dir, -1), dir)
+					if !reflect.DeepEqual(got, want) {
+						t.Errorf("resumed after %d runs:\n got %+v\nwant %+v", k, got, want)
+					}
+				}
+			})
+		})
+	}
+}
+
+func TestTornSamplesAreCut(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		dir := t.TempDir()
+		stored(t, workedCases[0].model, dir, 3)
+		path := filepath.Join(dir, sweep.SamplesFile)
+		good, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// A whole member of a step that the result does not know, and a torn one.
+		for _, tail := range [][]byte{good, good[:len(good)/2], {0x1f, 0x8b}, []byte("rubbish")} {
+			if err := os.WriteFile(path, append(bytes.Clone(good), tail...), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			store, _, err := sweep.Open(dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			store.Close()
+			if now, _ := os.ReadFile(path); !bytes.Equal(now, good) {
+				t.Errorf("a tail of %d bytes left %d bytes of samples, want %d", len(tail), len(now), len(good))
+			}
+		}
+		if err := os.WriteFile(path, good[:len(good)-9], 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := sweep.Open(dir); err == nil || !strings.Contains(err.Error(), "damaged") {
+			t.Errorf("samples of a kept step are gone, but opening says %v", err)
+		}
+	})
+}
+
+func TestCreateRefusesADirectoryInUse(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "notes.txt"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	_, err := sweep.Create(dir)
+	if err == nil || !strings.Contains(err.Error(), "notes.txt") || !strings.Contains(err.Error(), "--resume") {
+		t.Errorf("want a refusal that names what is there and the way on, got: %v", err)
+	}
+}
+
+func TestStoreWritesPlainFiles(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("no file modes")
+	}
+	bubble(t, func(t *testing.T) {
+		dir := filepath.Join(t.TempDir(), "a", "b")
+		stored(t, workedCases[4].model, dir, -1)
+		err := filepath.Walk(dir, func(path string, info os.FileInfo, err error) error {
+			if err == nil && info.Mode().Perm()&0o022 != 0 {
+				t.Errorf("%s has mode %v", path, info.Mode())
+			}
+			if strings.HasSuffix(path, ".tmp") {
+				t.Errorf("%s was left behind", path)
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+func TestFailingDiskKeepsWhatWasStored(t *testing.T) {
+	if os.Getuid() == 0 && runtime.GOOS != "linux" {
+		t.Skip("permissions do not bind the superuser")
+	}
+	dir := t.TempDir()
+	store, err := sweep.Create(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	if err := store.Save(&sweep.Result{SchemaVersion: 1, Name: "first"}); err != nil {
+		t.Fatal(err)
+	}
+	// A directory where the temporary file should go makes the write fail, for
+	// the superuser too.
+	if err := os.Mkdir(filepath.Join(dir, "."+sweep.ResultFile+".tmp"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := store.Save(&sweep.Result{SchemaVersion: 1, Name: "second"}); err == nil {
+		t.Error("no error from a write that cannot work")
+	}
+	if r, err := sweep.Load(dir); err != nil || r.Name != "first" {
+		t.Errorf("the earlier result is gone: %v, %v", r, err)
+	}
+}
+
+func TestLoadSaysWhatIsWrong(t *testing.T) {
+	for _, c := range []struct{ name, content, want string }{
+		{"empty", "", "the file is empty"},
+		{"cut short", "{\n\"schema_version\": 1,\n\"steps\": [", "line 3"},
+		{"wrong type", "{\n\"schema_version\": \"one\"}", "line 2"},
+		{"of another program", "{\"completed\": 10}", "no schema_version"},
+		{"of the future", "{\"schema_version\": 99}", "schema version 99"},
+	} {
+		path := filepath.Join(t.TempDir(), sweep.ResultFile)
+		if err := os.WriteFile(path, []byte(c.content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := sweep.Load(path); err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), path) {
+			t.Errorf("%s: error %v, want one that names the file and says %q", c.name, err, c.want)
+		}
+	}
+	if _, err := sweep.Load(t.TempDir()); err == nil || !strings.Contains(err.Error(), "no result directory") {
+		t.Errorf("directory without a result: %v", err)
+	}
+}
+
+func TestResultSurvivesJSON(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		dir := t.TempDir()
+		r := stored(t, workedCases[1].model, dir, -1)
+		want, err := json.MarshalIndent(r, "", "  ")
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := sweep.Load(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := json.MarshalIndent(again, "", "  ")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(got, want) {
+			t.Error("the result read back differs from the one written")
+		}
+	})
+}
+
+func TestDifferences(t *testing.T) {
+	old := map[string]any{"sweep": map[string]any{"concurrency": []any{1.0, 2.0}, "settle": "500ms"}, "output": map[string]any{"dir": "a"}}
+	now := map[string]any{"sweep": map[string]any{"concurrency": []int{1, 5, 10}, "settle": 500 * time.Millisecond}, "output": map[string]any{"dir": "b"}}
+	var got []string
+	for _, d := range sweep.Differences(old, now, "output") {
+		got = append(got, d.String())
+	}
+	want := []string{
+		"sweep.concurrency[1]: 2, now 5",
+		"sweep.concurrency[2]: (absent), now 10",
+		"sweep.settle: \"500ms\", now 500000000",
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if d := sweep.Differences(old, old); len(d) != 0 {
+		t.Errorf("a config differs from itself: %v", d)
+	}
+}
