@@ -16,8 +16,8 @@ func (l Limit) Reached() bool { return l.Concurrency.IsKnown() }
 
 // Band is the share of the limit that production should be set to.
 type Band struct {
-	Low  float64 `yaml:"low" json:"low"`
-	High float64 `yaml:"high" json:"high"`
+	Low  float64 `yaml:"low" json:"low"`   // share of the limit, lower end of the band
+	High float64 `yaml:"high" json:"high"` // share of the limit, upper end of the band
 }
 
 // Bottleneck is what saturates, and how we know.

@@ -46,19 +46,19 @@ type Target struct {
 	HTTP2              bool              `yaml:"http2,omitempty"`                // default HTTP/1.1: one HTTP/2 connection hides concurrency
 	NoStream           bool              `yaml:"no_stream,omitempty"`            // ask for plain JSON answers; TTFT is then absent
 	Retries            int               `yaml:"retries,omitempty"`              // default 0; counted and shown
-	Timeouts           Timeouts          `yaml:"timeouts"`
-	MetricsURL         string            `yaml:"metrics_url,omitempty"`      // server's Prometheus endpoint; empty: look next to base_url; "off": none
-	GPUMetricsURL      string            `yaml:"gpu_metrics_url,omitempty"`  // DCGM exporter
-	NodeMetricsURL     string            `yaml:"node_metrics_url,omitempty"` // node exporter
+	Timeouts           Timeouts          `yaml:"timeouts"`                       // bounds of one request
+	MetricsURL         string            `yaml:"metrics_url,omitempty"`          // server's Prometheus endpoint; empty: look next to base_url; "off": none
+	GPUMetricsURL      string            `yaml:"gpu_metrics_url,omitempty"`      // DCGM exporter
+	NodeMetricsURL     string            `yaml:"node_metrics_url,omitempty"`     // node exporter
 }
 
 // Timeouts bound one request. Zero means no bound, except Connect, which then
 // is the system's own.
 type Timeouts struct {
-	Connect    time.Duration `yaml:"connect"`
-	FirstToken time.Duration `yaml:"first_token"`
-	Idle       time.Duration `yaml:"idle"` // longest silence within a stream
-	Total      time.Duration `yaml:"total"`
+	Connect    time.Duration `yaml:"connect"`     // to a connection, TLS included; 0: the system's own bound
+	FirstToken time.Duration `yaml:"first_token"` // from sent to the first output
+	Idle       time.Duration `yaml:"idle"`        // longest silence within a stream
+	Total      time.Duration `yaml:"total"`       // of the whole request
 }
 
 // DefaultTarget returns the target section before the file is read.

@@ -18,12 +18,12 @@ type Config struct {
 	PromptsPerConcurrency int               `yaml:"prompts_per_concurrency"` // requests per step = this x concurrency
 	MinPrompts            int               `yaml:"min_prompts"`             // floor for low concurrencies; 59 without a failure support ">= 95 %" with 95 % confidence
 	Exact                 bool              `yaml:"exact"`                   // search the exact limit between the ladder's steps
-	Start                 loadgen.StartMode `yaml:"start"`
-	Repeat                bool              `yaml:"repeat"`       // run a failing step once more before stopping
-	ErrorHold             time.Duration     `yaml:"error_hold"`   // pause of a worker after an error
-	Settle                time.Duration     `yaml:"settle"`       // pause between steps
-	Budget                Budget            `yaml:"budget"`       // of the whole sweep
-	RecoverWait           time.Duration     `yaml:"recover_wait"` // how long to wait for a crashed server before giving up; 0: do not wait
+	Start                 loadgen.StartMode `yaml:"start"`                   // how a step begins: stagger spreads the first requests over about one response time, burst sends them at once
+	Repeat                bool              `yaml:"repeat"`                  // run a failing step once more before stopping
+	ErrorHold             time.Duration     `yaml:"error_hold"`              // pause of a worker after an error
+	Settle                time.Duration     `yaml:"settle"`                  // pause between steps
+	Budget                Budget            `yaml:"budget"`                  // of the whole sweep
+	RecoverWait           time.Duration     `yaml:"recover_wait"`            // how long to wait for a crashed server before giving up; 0: do not wait
 }
 
 // Steps are the concurrencies of the ladder, ascending. The YAML form is a list
@@ -89,9 +89,9 @@ func (s *Steps) UnmarshalYAML(unmarshal func(any) error) error {
 
 // Budget bounds a sweep. Zero means no bound.
 type Budget struct {
-	MaxRequests int           `yaml:"max_requests"`
-	MaxTokens   int           `yaml:"max_tokens"` // prompt and output tokens
-	MaxDuration time.Duration `yaml:"max_duration"`
+	MaxRequests int           `yaml:"max_requests"` // requests in all; 0: no bound
+	MaxTokens   int           `yaml:"max_tokens"`   // prompt and output tokens
+	MaxDuration time.Duration `yaml:"max_duration"` // of the whole sweep; 0: no bound
 }
 
 // StopRules is the config's stop section.
@@ -100,8 +100,8 @@ type StopRules struct {
 	MaxTTFT           time.Duration `yaml:"max_ttft"`            // 0: no rule
 	TTFTStatistic     string        `yaml:"ttft_statistic"`      // mean, p50, p90, p95, p99
 	MinThroughputGain float64       `yaml:"min_throughput_gain"` // share of 1 over the previous step; 0: no rule
-	Resources         Resources     `yaml:"resources"`
-	SLO               []SLO         `yaml:"slo"`
+	Resources         Resources     `yaml:"resources"`           // exhausted resources of the server
+	SLO               []SLO         `yaml:"slo"`                 // further requirements, each with metric, statistic and max or min
 }
 
 // Resources is the guide's fourth criterion; shares of 1, 0: no rule.

@@ -16,7 +16,7 @@ type Config struct {
 	MaxBadLines int           `yaml:"max_bad_lines,omitempty"` // bad lines skipped before it is an error
 	Seed        uint64        `yaml:"seed"`                    // 0: new for every run, and recorded
 	HoldOutput  bool          `yaml:"hold_output"`             // ask for exactly output_len tokens where the server can (ignore_eos, min_tokens)
-	Temperature *float64      `yaml:"temperature,omitempty"`
+	Temperature *float64      `yaml:"temperature,omitempty"`   // sampling temperature; unset: the server's own
 }
 
 // Default returns the guide's workload: random, 512 in, 128 out.

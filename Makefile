@@ -1,0 +1,51 @@
+# capfind: build, test, check. Everything needs only Go (and the network once,
+# for the modules); .ci/run installs what the slower checks want beyond that.
+
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+# One machine's build equals another's: no cgo, no paths.
+BUILD   := CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.release=$(VERSION)"
+PLATFORMS := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
+
+.PHONY: all build demo test race check bench bench-search fuzz cross clean
+
+all: build
+
+build: ## the program, static, in bin/
+	$(BUILD) -o bin/capfind ./cmd/capfind
+
+demo: build ## sweep a simulated server that has a real knee, and write the report
+	bin/capfind sweep examples/simulator-demo.yaml
+
+test: ## every test that needs only Go
+	go test ./...
+
+race: ## the same under the race detector
+	go test -race ./...
+
+check: ## formatting, vet, staticcheck
+	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "not formatted: $$unformatted"; exit 1; fi
+	go vet ./...
+	go tool -modfile=tools/go.mod staticcheck ./...
+
+bench: ## cost and exactness of the client beside a bare reader on the same sockets
+	go test -run '^$$' -bench . -benchtime 1x ./loadgen/...
+
+bench-search: ## how exact the search is: many simulated sweeps under fake time
+	go test -run '^$$' -bench Search -benchtime 1x ./sweep/...
+
+fuzz: ## a short run of every fuzz target
+	@for pkg in $$(go list ./...); do \
+	  for target in $$(go test -list '^Fuzz' $$pkg 2>/dev/null | grep '^Fuzz'); do \
+	    echo "$$pkg $$target"; \
+	    go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(or $(FUZZTIME),5s) -fuzzminimizetime 20x $$pkg || exit 1; \
+	  done; done
+
+cross: ## binaries for every platform, in dist/
+	@for p in $(PLATFORMS); do \
+	  os=$${p%/*}; arch=$${p#*/}; ext=; if [ $$os = windows ]; then ext=.exe; fi; \
+	  echo "dist/capfind-$$os-$$arch$$ext"; \
+	  GOOS=$$os GOARCH=$$arch $(BUILD) -o dist/capfind-$$os-$$arch$$ext ./cmd/capfind || exit 1; \
+	done
+
+clean:
+	rm -rf bin dist

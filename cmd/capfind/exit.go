@@ -1,0 +1,49 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/capfind/capfind/internal/config"
+)
+
+// The exit codes. They are part of the interface: scripts rely on them.
+const (
+	exitOK           = 0
+	exitFailure      = 1
+	exitUsage        = 2 // usage or configuration
+	exitAuth         = 4 // authentication refused
+	exitInconclusive = 5 // client limited, unstable, too few samples
+	exitRequirement  = 99
+	exitInterrupted  = 130
+)
+
+// usageError is a command line that cannot be carried out as it stands.
+type usageError struct{ error }
+
+func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+
+func (e usageError) Unwrap() error { return e.error }
+
+// outcomeError ends a command whose result has been told, with a code that
+// says how it ended.
+type outcomeError struct {
+	code int
+	text string
+}
+
+func (e outcomeError) Error() string { return e.text }
+
+// codeOf maps an error to its exit code.
+func codeOf(err error) int {
+	var outcome outcomeError
+	var usage usageError
+	var problems config.Problems
+	switch {
+	case errors.As(err, &outcome):
+		return outcome.code
+	case errors.As(err, &usage), errors.As(err, &problems):
+		return exitUsage
+	}
+	return exitFailure
+}

@@ -1,0 +1,146 @@
+package main
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/capfind/capfind/internal/config"
+)
+
+// section is a part of the configuration whose keys a command takes as flags.
+type section = string
+
+// keyFlag is a flag that sets a key of the configuration.
+type keyFlag struct {
+	name string // without dashes
+	key  config.Key
+}
+
+// keyFlags lists the flags of the given sections. Where two keys would have the
+// same flag, the section named first has it.
+func keyFlags(sections ...section) []keyFlag {
+	var out []keyFlag
+	taken := map[string]bool{}
+	for _, s := range sections {
+		for _, k := range config.Keys() {
+			if k.Section || (k.Path != s && !strings.HasPrefix(k.Path, s+".")) {
+				continue
+			}
+			if name := config.FlagName(k.Path); !taken[name] {
+				taken[name] = true
+				out = append(out, keyFlag{name, k})
+			}
+		}
+	}
+	return out
+}
+
+// shortNames are further names of flags that are typed often.
+var shortNames = map[string][]string{
+	"load.max_concurrency": {"concurrency", "c"},
+	"load.num_prompts":     {"n"},
+	"load.request_rate":    {"rate"},
+}
+
+// configFlags are the flags that set keys, and --set for any key.
+func configFlags(sections ...section) []cli.Flag {
+	flags := []cli.Flag{&cli.StringSliceFlag{
+		Name: "set", Usage: "set any key of the configuration, e.g. `KEY=VALUE` as in stop.max_ttft=500ms; may be repeated",
+	}}
+	all := keyFlags(sections...)
+	for _, kf := range all {
+		category, _, _ := strings.Cut(kf.key.Path, ".")
+		usage := usageOf(kf.key)
+		switch {
+		case kf.key.Path == "target.headers":
+			flags = append(flags, &cli.StringSliceFlag{Name: kf.name, Category: category,
+				Usage: "extra request header, as in `NAME:VALUE`; ${VARIABLE} in it is replaced by the environment; may be repeated"})
+		case kf.key.Bool:
+			flags = append(flags, &cli.BoolFlag{Name: kf.name, Usage: usage, Category: category, DisableDefaultText: true})
+		default:
+			flags = append(flags, &cli.StringFlag{Name: kf.name, Aliases: aliases(kf.key.Path, all), Usage: usage, Category: category})
+		}
+	}
+	return flags
+}
+
+// aliases are the further names of a key's flag that no other flag of the same
+// command has: --concurrency is the ladder of a sweep and the load of a run.
+func aliases(path string, all []keyFlag) []string {
+	return slices.DeleteFunc(slices.Clone(shortNames[path]), func(name string) bool {
+		return slices.ContainsFunc(all, func(kf keyFlag) bool { return kf.name == name })
+	})
+}
+
+func usageOf(k config.Key) string {
+	usage := k.Doc
+	if k.Default != "" && k.Default != "0" && k.Default != "0s" && k.Default != "false" {
+		usage += " (default: " + k.Default + ")"
+	}
+	return usage
+}
+
+// overrides gathers what the environment and the flags set, the environment
+// first, so that flags win.
+func overrides(c *cli.Context, environ []string, sections ...section) ([]config.Override, error) {
+	out := environment(environ, sections...)
+	for _, kf := range keyFlags(sections...) {
+		if !c.IsSet(kf.name) {
+			continue
+		}
+		o := config.Override{Source: "--" + kf.name, Key: kf.key.Path}
+		switch {
+		case kf.key.Path == "target.headers":
+			for _, header := range c.StringSlice(kf.name) {
+				name, value, ok := strings.Cut(header, ":")
+				if !ok {
+					return nil, usagef("--%s needs NAME:VALUE", kf.name)
+				}
+				out = append(out, config.Override{Source: o.Source, Key: o.Key + "." + strings.TrimSpace(name), Value: strings.TrimSpace(value)})
+			}
+			continue
+		case kf.key.Bool:
+			o.Value = "false"
+			if c.Bool(kf.name) {
+				o.Value = "true"
+			}
+		default:
+			o.Value = c.String(kf.name)
+		}
+		out = append(out, o)
+	}
+	for _, set := range c.StringSlice("set") {
+		key, value, ok := strings.Cut(set, "=")
+		if !ok {
+			return nil, usagef("--set needs KEY=VALUE, as in --set stop.max_ttft=500ms, not %q", set)
+		}
+		out = append(out, config.Override{Source: "--set", Key: strings.TrimSpace(key), Value: value})
+	}
+	return out, nil
+}
+
+// environment reads OPENAI_BASE_URL and CAPFIND_ and a flag's name, in that
+// order of weight.
+func environment(environ []string, sections ...section) []config.Override {
+	values := map[string]string{}
+	for _, line := range environ {
+		if name, value, ok := strings.Cut(line, "="); ok && value != "" {
+			values[name] = value
+		}
+	}
+	var out []config.Override
+	add := func(name, key string) {
+		if value, ok := values[name]; ok {
+			out = append(out, config.Override{Source: name, Key: key, Value: value})
+		}
+	}
+	add("OPENAI_BASE_URL", "target.base_url")
+	for _, kf := range keyFlags(sections...) {
+		if kf.key.Path != "target.headers" {
+			add("CAPFIND_"+strings.ToUpper(strings.ReplaceAll(kf.name, "-", "_")), kf.key.Path)
+		}
+	}
+	return out
+}

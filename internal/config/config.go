@@ -1,0 +1,85 @@
+// Package config reads the one configuration file: YAML straight into the
+// structs of the packages that use the values, over their defaults, with
+// presets below the file and the environment and flags above it. All problems
+// are found at once, each with its place. It is the only importer of yaml.
+package config
+
+import (
+	"math"
+	"time"
+
+	"github.com/capfind/capfind/analysis"
+	"github.com/capfind/capfind/loadgen"
+	"github.com/capfind/capfind/loadgen/prompt"
+	"github.com/capfind/capfind/sweep"
+)
+
+// File is the whole configuration, one field a section.
+type File struct {
+	Preset    string          `yaml:"preset,omitempty"` // start from one of the guide's settings; any key of this file overrides it
+	Target    Target          `yaml:"target"`           // the server under test
+	Workload  prompt.Config   `yaml:"workload"`         // what is asked of it
+	Load      Load            `yaml:"load"`             // one load point: run, qps, rate, soak
+	Sweep     sweep.Config    `yaml:"sweep"`            // the ladder and the exact search
+	Stop      sweep.StopRules `yaml:"stop"`             // what counts as too much
+	Recommend analysis.Band   `yaml:"recommend"`        // share of the limit that production should be set to
+	Output    Output          `yaml:"output"`           // where results go
+	Report    Report          `yaml:"report"`           // how the report is written
+
+	source string           // name of the file, for messages; empty without one
+	places map[string]place // where each given key stands
+}
+
+// Target is the endpoint under test, or a simulated one.
+type Target struct {
+	loadgen.Target `yaml:",inline"`
+}
+
+// Load is one load point: the guide's three core parameters and what belongs to
+// them.
+type Load struct {
+	MaxConcurrency    int           `yaml:"max_concurrency"`    // requests in flight at most
+	RequestRate       float64       `yaml:"request_rate"`       // requests per second; inf: a freed slot is refilled at once
+	NumPrompts        int           `yaml:"num_prompts"`        // requests in this run; 0 with a duration: as many as fit into it
+	Burstiness        float64       `yaml:"burstiness"`         // shape of the gaps of a finite rate: 1 Poisson, above 1 smoother, inf constant
+	Duration          time.Duration `yaml:"duration,omitempty"` // stop issuing after this long; 0: no bound
+	ConcurrencyFactor float64       `yaml:"concurrency_factor"` // max_concurrency is multiplied by this, e.g. 1.5 for growth
+	RateFactor        float64       `yaml:"rate_factor"`        // request_rate is multiplied by this, e.g. 0.8 for a stability check
+}
+
+// Concurrency returns the requests in flight after the factor, rounded up so
+// that a factor above 1 never gives less than it says.
+func (l Load) Concurrency() int {
+	return int(math.Ceil(float64(l.MaxConcurrency)*l.ConcurrencyFactor - 1e-9))
+}
+
+// Rate returns the request rate after the factor; +Inf stays +Inf.
+func (l Load) Rate() float64 { return l.RequestRate * l.RateFactor }
+
+// Output says where results go.
+type Output struct {
+	Dir   string `yaml:"dir"`                   // folder that result directories are made in, relative to where capfind runs
+	Name  string `yaml:"name,omitempty"`        // start of the result directory's name; empty: the command, or the preset
+	Texts bool   `yaml:"store_texts,omitempty"` // keep prompts and generated texts in the result files
+}
+
+// Report says how the report is written.
+type Report struct {
+	Language string `yaml:"language"`        // en or zh
+	Title    string `yaml:"title,omitempty"` // headline of the report; empty: made from model and server
+}
+
+// Default returns the configuration before anything is read: the guide's
+// progressive test.
+func Default() *File {
+	return &File{
+		Target:    Target{Target: loadgen.DefaultTarget()},
+		Workload:  prompt.Default(),
+		Load:      Load{MaxConcurrency: 10, RequestRate: math.Inf(1), NumPrompts: 50, Burstiness: 1, ConcurrencyFactor: 1, RateFactor: 1},
+		Sweep:     sweep.Default(),
+		Stop:      sweep.DefaultStopRules(),
+		Recommend: sweep.DefaultBand(),
+		Output:    Output{Dir: "results"},
+		Report:    Report{Language: "en"},
+	}
+}

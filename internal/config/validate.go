@@ -1,0 +1,289 @@
+package config
+
+import (
+	"fmt"
+	"math"
+	"net/url"
+	"os"
+	"reflect"
+	"slices"
+	"strings"
+)
+
+// Where returns the place that a key's value came from, as file:line or the
+// flag's name; empty where it is a default.
+func (f *File) Where(key string) string {
+	p, ok := f.places[key]
+	switch {
+	case !ok:
+		return ""
+	case p.line > 0:
+		return fmt.Sprintf("%s:%d", p.source, p.line)
+	}
+	return p.source
+}
+
+// Given reports whether the file, a flag or the environment gave the key.
+func (f *File) Given(key string) bool {
+	_, ok := f.places[key]
+	return ok
+}
+
+// problemAt is a problem with a key's value, placed where the value came from,
+// or at the nearest section around it.
+func (f *File) problemAt(key, format string, args ...any) Problem {
+	p := Problem{Source: f.source, Key: key, Text: fmt.Sprintf(format, args...)}
+	for k := key; k != ""; {
+		if at, ok := f.places[k]; ok {
+			p.Source, p.Line, p.Column = at.source, at.line, at.column
+			break
+		}
+		dot := strings.LastIndexByte(k, '.')
+		k = k[:max(dot, 0)]
+	}
+	return p
+}
+
+// Problem returns an error about a key's value, placed where it came from: for
+// what only a command can know, such as a model that the server does not have.
+func (f *File) Problem(key, format string, args ...any) error {
+	return Problems{f.problemAt(key, format, args...)}
+}
+
+// checker collects what is impossible in a configuration.
+type checker struct {
+	f        *File
+	problems Problems
+}
+
+func (c *checker) fail(key, format string, args ...any) {
+	c.problems = append(c.problems, c.f.problemAt(key, format, args...))
+}
+
+func (c *checker) failIf(bad bool, key, format string, args ...any) {
+	if bad {
+		c.fail(key, format, args...)
+	}
+}
+
+func (c *checker) atLeast(key string, value, least int) {
+	c.failIf(value < least, key, "must be at least %d, not %d", least, value)
+}
+
+func (c *checker) share(key string, v float64) {
+	c.failIf(v < 0 || v > 1, key, "must be a share from 0 to 1, e.g. 0.95, not %v", v)
+}
+
+func (c *checker) oneOf(key, value string, allowed ...string) {
+	if slices.Contains(allowed, value) {
+		return
+	}
+	if near := Closest(value, allowed); near != "" {
+		c.fail(key, "%q is not known; did you mean %s?", value, near)
+		return
+	}
+	c.fail(key, "%q is not known; it can be %s", value, strings.Join(allowed, ", "))
+}
+
+// validate finds every impossible value.
+func (f *File) validate(lookup func(string) (string, bool)) Problems {
+	c := &checker{f: f}
+	c.everyKey()
+	c.target(lookup)
+	c.workload()
+	c.load()
+	c.sweep()
+	c.stop()
+	c.rest()
+	return c.problems
+}
+
+// everyKey refuses what is wrong for any key: a word that is not among its
+// choices, negative numbers, and infinities but where they have a meaning.
+func (c *checker) everyKey() {
+	walkKeys(reflect.ValueOf(c.f).Elem(), "", func(path string, _ field, v reflect.Value) {
+		if v.Kind() == reflect.Pointer && !v.IsNil() {
+			v = v.Elem()
+		}
+		switch v.Kind() {
+		case reflect.String:
+			if words := choices[path]; words != nil && (path != "preset" || v.String() != "") {
+				c.oneOf(path, v.String(), words...)
+			}
+		case reflect.Int, reflect.Int64:
+			c.failIf(v.Int() < 0, path, "must not be negative, but is %v", plain(v))
+		case reflect.Float64:
+			c.failIf(v.Float() < 0, path, "must not be negative, but is %v", v.Float())
+			c.failIf(math.IsInf(v.Float(), 1) && !mayBeInfinite[path], path, "must be a finite number")
+		}
+	})
+}
+
+// choices are the words that a key can be.
+var choices = map[string][]string{
+	"preset":              Presets,
+	"target.api":          {"auto", "openai-chat", "openai-completions", "sglang", "tgi", "ollama"},
+	"workload.dataset":    {"random", "sharegpt", "jsonl", "shared_prefix", "conversation"},
+	"sweep.start":         {"stagger", "burst"},
+	"stop.ttft_statistic": statistics,
+	"report.language":     {"en", "zh"},
+}
+
+var statistics = []string{"mean", "p50", "p90", "p95", "p99"}
+
+// mayBeInfinite are the numbers for which inf has a meaning.
+var mayBeInfinite = map[string]bool{"load.request_rate": true, "load.burstiness": true}
+
+func (c *checker) target(lookup func(string) (string, bool)) {
+	t := &c.f.Target
+	c.failIf(t.BaseURL == "", "target.base_url",
+		"missing: give the server's URL, e.g. http://127.0.0.1:8000/v1 (or --base-url, or OPENAI_BASE_URL)")
+	c.url("target.base_url", t.BaseURL)
+	c.url("target.gpu_metrics_url", t.GPUMetricsURL)
+	c.url("target.node_metrics_url", t.NodeMetricsURL)
+	if t.MetricsURL != "off" {
+		c.url("target.metrics_url", t.MetricsURL)
+	}
+	if t.APIKeyEnv != "" {
+		key, _ := lookup(t.APIKeyEnv)
+		c.failIf(key == "", "target.api_key_env", "the environment variable %s is not set", t.APIKeyEnv)
+	}
+	c.failIf(t.APIKeyEnv != "" && t.APIKeyFile != "", "target.api_key_file", "give either this or api_key_env")
+	c.failIf((t.ClientCert == "") != (t.ClientKey == ""), "target.client_cert", "client_cert and client_key belong together; one is missing")
+	for key, path := range map[string]string{
+		"target.api_key_file": t.APIKeyFile, "target.ca_file": t.CAFile,
+		"target.client_cert": t.ClientCert, "target.client_key": t.ClientKey,
+	} {
+		c.readable(key, path)
+	}
+	for name := range t.Headers {
+		c.failIf(name == "" || strings.ContainsAny(name, " :\r\n\t"), "target.headers."+name, "is no valid header name")
+	}
+}
+
+func (c *checker) readable(key, path string) {
+	if path == "" {
+		return
+	}
+	file, err := os.Open(path)
+	if err != nil {
+		c.fail(key, "%s cannot be read: %v", path, cause(err))
+		return
+	}
+	file.Close()
+}
+
+// cause is the system's own words, without the path that the message names
+// anyway.
+func cause(err error) error {
+	if pe, ok := err.(*os.PathError); ok {
+		return pe.Err
+	}
+	return err
+}
+
+// url accepts http and https URLs; the value may hold a password, so that
+// messages show it without.
+func (c *checker) url(key, raw string) {
+	if raw == "" {
+		return
+	}
+	u, err := url.Parse(raw)
+	switch {
+	case err != nil && !strings.Contains(raw, "://"):
+		c.fail(key, "needs http:// or https:// in front")
+	case err != nil:
+		c.fail(key, "is no URL; a %% in it must be written as %%25 unless it starts an escape such as %%20")
+	case u.Scheme != "http" && u.Scheme != "https":
+		c.fail(key, "needs http:// or https:// in front, as in http://127.0.0.1:8000/v1")
+	case u.Host == "":
+		c.fail(key, "names no host; write it as in http://127.0.0.1:8000/v1")
+	}
+}
+
+func (c *checker) workload() {
+	w := &c.f.Workload
+	fromFile := w.Dataset == "sharegpt" || w.Dataset == "jsonl"
+	if fromFile {
+		c.failIf(w.Path == "", "workload.path", "missing: a %s data set needs its file", w.Dataset)
+		c.readable("workload.path", w.Path)
+	} else {
+		c.failIf(w.Path != "", "workload.path", "has no meaning with dataset: %s; set dataset to jsonl or sharegpt", w.Dataset)
+		c.atLeast("workload.input_len", w.InputLen, 1)
+		c.atLeast("workload.output_len", w.OutputLen, 1)
+	}
+	c.failIf(w.RangeRatio >= 1, "workload.range_ratio", "must be below 1, not %v", w.RangeRatio)
+	if w.Dataset == "shared_prefix" {
+		c.atLeast("workload.prefix_len", w.PrefixLen, 1)
+		c.failIf(w.PrefixLen >= w.InputLen && w.PrefixLen > 0, "workload.prefix_len",
+			"must be smaller than input_len (%d), which counts the prefix too", w.InputLen)
+	}
+	if w.Dataset == "conversation" {
+		c.atLeast("workload.turns", w.Turns, 1)
+	}
+	if w.Temperature != nil {
+		c.failIf(*w.Temperature > 2, "workload.temperature", "must be from 0 to 2, not %v", *w.Temperature)
+	}
+}
+
+func (c *checker) load() {
+	l := &c.f.Load
+	c.atLeast("load.max_concurrency", l.MaxConcurrency, 1)
+	c.failIf(l.MaxConcurrency > maxConcurrency, "load.max_concurrency", "must be at most %d", maxConcurrency)
+	c.failIf(l.RequestRate == 0, "load.request_rate", "must be above 0, or inf for no pacing")
+	c.failIf(l.Burstiness == 0, "load.burstiness", "must be above 0; 1 is Poisson")
+	c.failIf(l.NumPrompts == 0 && l.Duration == 0, "load.num_prompts", "must be at least 1 where no duration is given")
+	c.failIf(l.ConcurrencyFactor == 0, "load.concurrency_factor", "must be above 0")
+	c.failIf(l.RateFactor == 0, "load.rate_factor", "must be above 0")
+}
+
+func (c *checker) sweep() {
+	s := &c.f.Sweep
+	c.failIf(len(s.Concurrency) == 0, "sweep.concurrency", "must name at least one step")
+	previous := 0
+	for i, n := range s.Concurrency {
+		key := fmt.Sprintf("sweep.concurrency[%d]", i)
+		switch {
+		case n < 1:
+			c.fail(key, "must be at least 1, not %d", n)
+		case n > maxConcurrency:
+			c.fail(key, "must be at most %d, not %d", maxConcurrency, n)
+		case n <= previous:
+			c.fail(key, "the steps must rise, but %d follows %d", n, previous)
+		}
+		previous = n
+	}
+	c.atLeast("sweep.prompts_per_concurrency", s.PromptsPerConcurrency, 1)
+}
+
+func (c *checker) stop() {
+	s := &c.f.Stop
+	c.share("stop.min_success_rate", s.MinSuccessRate)
+	c.share("stop.resources.max_kv_cache", s.Resources.MaxKVCache)
+	c.share("stop.resources.max_gpu_memory", s.Resources.MaxGPUMemory)
+	c.share("stop.resources.max_host_cpu", s.Resources.MaxHostCPU)
+	for i, slo := range s.SLO {
+		key := fmt.Sprintf("stop.slo[%d]", i)
+		c.oneOf(key+".metric", slo.Metric, "ttft", "tpot", "e2e", "chunk_gap", "tokens_per_second")
+		if slo.Statistic != "" {
+			c.oneOf(key+".statistic", slo.Statistic, statistics...)
+		}
+		if slo.Metric == "tokens_per_second" {
+			c.failIf(slo.Min <= 0 || slo.Max != 0, key+".min", "tokens_per_second needs min (and no max): the tokens/s that a request must get")
+		} else {
+			c.failIf(slo.Max <= 0 || slo.Min != 0, key+".max", "%s needs max (and no min): the longest time allowed, e.g. 50ms", slo.Metric)
+		}
+	}
+}
+
+func (c *checker) rest() {
+	r := &c.f.Recommend
+	c.share("recommend.low", r.Low)
+	c.share("recommend.high", r.High)
+	c.failIf(r.Low > r.High, "recommend.low", "must not be above recommend.high (%v)", r.High)
+	c.failIf(c.f.Output.Dir == "", "output.dir", "must name a folder")
+	c.failIf(strings.ContainsAny(c.f.Output.Name, `/\`) || c.f.Output.Name == ".." || c.f.Output.Name == ".", "output.name", "must be a plain name without slashes")
+}
+
+// Choices returns the words that a key can be, nil where it is free.
+func Choices(key string) []string { return choices[key] }
