@@ -225,7 +225,7 @@ func (d *decoder) steps(n *yaml.Node, key string, v reflect.Value) {
 		case r.From < 1 || r.To < r.From || r.To > maxConcurrency:
 			d.problem(n, key, "needs 1 <= from <= to <= %d", maxConcurrency)
 		default:
-			v.Set(reflect.ValueOf(r.steps()))
+			v.Set(reflect.ValueOf(sweep.Range(r.From, r.To)))
 		}
 	default:
 		d.problem(n, key, "must be a list such as [1, 2, 5, 10] or a range such as {from: 10, to: 200}, not %s", kindOf(n))
@@ -240,23 +240,6 @@ const maxConcurrency = 65535
 type ladderRange struct {
 	From int `yaml:"from"`
 	To   int `yaml:"to"`
-}
-
-// steps returns the guide's series 1, 2, 5, 10, 20, 50 ... within the range, and
-// both its ends.
-func (r ladderRange) steps() sweep.Steps {
-	out := sweep.Steps{r.From}
-	for decade := 1; decade <= r.To; decade *= 10 {
-		for _, m := range []int{1, 2, 5} {
-			if n := decade * m; n > r.From && n < r.To {
-				out = append(out, n)
-			}
-		}
-	}
-	if r.To > r.From {
-		out = append(out, r.To)
-	}
-	return out
 }
 
 // anything turns a node into the plain values that encoding/json understands.

@@ -8,6 +8,8 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+
+	"github.com/capfind/capfind/sweep"
 )
 
 // Where returns the place that a key's value came from, as file:line or the
@@ -56,7 +58,11 @@ type checker struct {
 	problems Problems
 }
 
+// fail keeps the first thing that is wrong with a key.
 func (c *checker) fail(key, format string, args ...any) {
+	if slices.ContainsFunc(c.problems, func(p Problem) bool { return p.Key == key }) {
+		return
+	}
 	c.problems = append(c.problems, c.f.problemAt(key, format, args...))
 }
 
@@ -68,10 +74,6 @@ func (c *checker) failIf(bad bool, key, format string, args ...any) {
 
 func (c *checker) atLeast(key string, value, least int) {
 	c.failIf(value < least, key, "must be at least %d, not %d", least, value)
-}
-
-func (c *checker) share(key string, v float64) {
-	c.failIf(v < 0 || v > 1, key, "must be a share from 0 to 1, e.g. 0.95, not %v", v)
 }
 
 func (c *checker) oneOf(key, value string, allowed ...string) {
@@ -92,8 +94,9 @@ func (f *File) validate(lookup func(string) (string, bool)) Problems {
 	c.target(lookup)
 	c.workload()
 	c.load()
-	c.sweep()
-	c.stop()
+	c.section("sweep", f.Sweep.Validate())
+	c.section("stop", f.Stop.Validate())
+	c.section("recommend", sweep.ValidateBand(f.Recommend))
 	c.rest()
 	return c.problems
 }
@@ -237,50 +240,14 @@ func (c *checker) load() {
 	c.failIf(l.RateFactor == 0, "load.rate_factor", "must be above 0")
 }
 
-func (c *checker) sweep() {
-	s := &c.f.Sweep
-	c.failIf(len(s.Concurrency) == 0, "sweep.concurrency", "must name at least one step")
-	previous := 0
-	for i, n := range s.Concurrency {
-		key := fmt.Sprintf("sweep.concurrency[%d]", i)
-		switch {
-		case n < 1:
-			c.fail(key, "must be at least 1, not %d", n)
-		case n > maxConcurrency:
-			c.fail(key, "must be at most %d, not %d", maxConcurrency, n)
-		case n <= previous:
-			c.fail(key, "the steps must rise, but %d follows %d", n, previous)
-		}
-		previous = n
-	}
-	c.atLeast("sweep.prompts_per_concurrency", s.PromptsPerConcurrency, 1)
-}
-
-func (c *checker) stop() {
-	s := &c.f.Stop
-	c.share("stop.min_success_rate", s.MinSuccessRate)
-	c.share("stop.resources.max_kv_cache", s.Resources.MaxKVCache)
-	c.share("stop.resources.max_gpu_memory", s.Resources.MaxGPUMemory)
-	c.share("stop.resources.max_host_cpu", s.Resources.MaxHostCPU)
-	for i, slo := range s.SLO {
-		key := fmt.Sprintf("stop.slo[%d]", i)
-		c.oneOf(key+".metric", slo.Metric, "ttft", "tpot", "e2e", "chunk_gap", "tokens_per_second")
-		if slo.Statistic != "" {
-			c.oneOf(key+".statistic", slo.Statistic, statistics...)
-		}
-		if slo.Metric == "tokens_per_second" {
-			c.failIf(slo.Min <= 0 || slo.Max != 0, key+".min", "tokens_per_second needs min (and no max): the tokens/s that a request must get")
-		} else {
-			c.failIf(slo.Max <= 0 || slo.Min != 0, key+".max", "%s needs max (and no min): the longest time allowed, e.g. 50ms", slo.Metric)
-		}
+// section takes over what the package that owns a section finds wrong with it.
+func (c *checker) section(name string, found []sweep.Problem) {
+	for _, p := range found {
+		c.fail(name+"."+p.Key, "%s", p.Text)
 	}
 }
 
 func (c *checker) rest() {
-	r := &c.f.Recommend
-	c.share("recommend.low", r.Low)
-	c.share("recommend.high", r.High)
-	c.failIf(r.Low > r.High, "recommend.low", "must not be above recommend.high (%v)", r.High)
 	c.failIf(c.f.Output.Dir == "", "output.dir", "must name a folder")
 	c.failIf(strings.ContainsAny(c.f.Output.Name, `/\`) || c.f.Output.Name == ".." || c.f.Output.Name == ".", "output.name", "must be a plain name without slashes")
 }
