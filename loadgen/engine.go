@@ -51,6 +51,9 @@ func (e *Engine) Run(ctx context.Context, load Load) (Run, error) {
 	stopWatching()
 	run := r.finish(ctx)
 	watch.finish(&run.Health)
+	if c, ok := e.doer.(interface{ connectMeans() (connect, tls Number) }); ok {
+		run.Health.ConnectMeanSeconds, run.Health.TLSMeanSeconds = c.connectMeans()
+	}
 	return run, r.err
 }
 
