@@ -14,9 +14,9 @@ const module = "github.com/capfind/capfind"
 // imports is the order of the packages: what each may import of the others.
 // Data flows the same way, and so does the reading.
 var imports = map[string][]string{
-	"loadgen":            {},
-	"loadgen/api":        {"loadgen", "loadgen/prompt"},
-	"loadgen/prompt":     {"loadgen"},
+	"loadgen":            {"loadgen/api", "loadgen/prompt"},
+	"loadgen/api":        {"loadgen/prompt"},
+	"loadgen/prompt":     {},
 	"loadgen/probe":      {"loadgen", "loadgen/api", "loadgen/prompt"},
 	"analysis":           {"loadgen"},
 	"sweep":              {"loadgen", "analysis"},
