@@ -4,7 +4,9 @@
 package prompt
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"time"
 )
 
@@ -29,4 +31,25 @@ type Turn struct {
 // give this request (a file that went away, say); it ends the run.
 type Source interface {
 	Request(i int) (Request, error)
+}
+
+// New returns the source that c describes. size turns tokens into words where
+// prompts are generated; its zero value is one token a word. notes tell what a
+// person should know of the data set, such as lines that were skipped. A source
+// that reads a file is also an io.Closer.
+//
+// Reading a large data set takes a while: it is checked to its end, so that no
+// bad line comes up in the middle of a measurement.
+func New(ctx context.Context, c Config, size Sizer) (s Source, notes []string, err error) {
+	if problems := c.Validate(); len(problems) > 0 {
+		var all []error
+		for _, p := range problems {
+			all = append(all, errors.New("workload."+p.Key+": "+p.Text))
+		}
+		return nil, nil, errors.Join(all...)
+	}
+	if c.fromFile() {
+		return openDataset(ctx, c)
+	}
+	return newGenerated(c, size), nil, nil
 }
