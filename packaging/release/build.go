@@ -31,6 +31,45 @@ type binary struct {
 	date     time.Time
 }
 
+// checkout replaces the root by a fresh clone of its commit: what lies around
+// beside it, and how it was checked out, must not get into a release. It refuses
+// a root whose changes would be left out that way. With -allow-dirty the root is
+// built as it is.
+func (r *release) checkout(ctx context.Context, work string) error {
+	if r.dirty {
+		return nil
+	}
+	changes, err := git(ctx, r.root, "status", "--porcelain", "--untracked-files=no")
+	if err != nil {
+		return err
+	}
+	if changes != "" {
+		return fmt.Errorf("the checkout has uncommitted changes; commit them or give -allow-dirty:\n%s", changes)
+	}
+	top, err := git(ctx, r.root, "rev-parse", "--show-toplevel")
+	if err != nil {
+		return err
+	}
+	clone := filepath.Join(work, "checkout")
+	if _, err := git(ctx, r.root, "clone", "--quiet", "--no-hardlinks", strings.TrimSpace(top), clone); err != nil {
+		return err
+	}
+	r.root = clone
+	return nil
+}
+
+func git(ctx context.Context, dir string, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, "git", args...)
+	cmd.Dir = dir
+	var complaint bytes.Buffer
+	cmd.Stderr = &complaint
+	out, err := cmd.Output()
+	if err != nil {
+		return "", fmt.Errorf("git %s: %w\n%s", args[0], err, complaint.String())
+	}
+	return string(out), nil
+}
+
 // build compiles one static binary.
 func (r *release) build(ctx context.Context, p platform, work string) (binary, error) {
 	b := binary{platform: p, path: filepath.Join(work, r.name+"_"+p.suffix())}
@@ -50,7 +89,7 @@ func (r *release) build(ctx context.Context, p platform, work string) (binary, e
 	if b.info, err = buildinfo.ReadFile(b.path); err != nil {
 		return b, err
 	}
-	return b, b.identify(r.dirty)
+	return b, b.identify()
 }
 
 // generated returns what the program prints for its archives. It runs the binary
@@ -84,15 +123,12 @@ func (r *release) generated(ctx context.Context, built []binary, work string) ([
 }
 
 // identify takes version, revision and date from what Go found in the checkout.
-func (b *binary) identify(allowDirty bool) error {
+func (b *binary) identify() error {
 	b.version = strings.TrimPrefix(b.info.Main.Version, "v")
-	modified := false
 	for _, s := range b.info.Settings {
 		switch s.Key {
 		case "vcs.revision":
 			b.revision = s.Value
-		case "vcs.modified":
-			modified = s.Value == "true"
 		case "vcs.time":
 			t, err := time.Parse(time.RFC3339, s.Value)
 			if err != nil {
@@ -102,10 +138,7 @@ func (b *binary) identify(allowDirty bool) error {
 		}
 	}
 	if b.revision == "" {
-		return errors.New("the binary knows no revision: build from a git checkout")
-	}
-	if modified && !allowDirty {
-		return errors.New("the checkout has uncommitted changes; commit them or give -allow-dirty")
+		return errors.New("the binary knows no revision: build from a git clone (a linked worktree will not do)")
 	}
 	var err error
 	b.date, err = stamp(b.date)

@@ -97,6 +97,9 @@ func (r *release) run(ctx context.Context) error {
 		return err
 	}
 	defer os.RemoveAll(work)
+	if err := r.checkout(ctx, work); err != nil {
+		return err
+	}
 	var built []binary
 	for _, p := range r.platforms {
 		b, err := r.build(ctx, p, work)

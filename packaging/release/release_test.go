@@ -24,8 +24,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/validate"
 )
 
-// git runs git in dir, whoever and wherever the user is.
-func git(t *testing.T, dir string, args ...string) {
+// gitIn runs git in dir, whoever and wherever the user is.
+func gitIn(t *testing.T, dir string, args ...string) {
 	t.Helper()
 	cmd := exec.Command("git", args...)
 	cmd.Dir = dir
@@ -53,10 +53,10 @@ func project(t *testing.T) string {
 			t.Fatal(err)
 		}
 	}
-	git(t, dir, "init", "-q")
-	git(t, dir, "add", ".")
-	git(t, dir, "commit", "-qm", "first")
-	git(t, dir, "tag", "v1.2.3")
+	gitIn(t, dir, "init", "-q")
+	gitIn(t, dir, "add", ".")
+	gitIn(t, dir, "commit", "-qm", "first")
+	gitIn(t, dir, "tag", "v1.2.3")
 	return dir
 }
 
@@ -85,7 +85,11 @@ func TestTwoBuildsAreIdentical(t *testing.T) {
 
 	// Elsewhere, later, by someone with other habits.
 	clone := filepath.Join(t.TempDir(), "another", "place")
-	git(t, ".", "clone", "-q", origin, clone)
+	gitIn(t, ".", "clone", "-q", origin, clone)
+	// A stray file that Go would compile.
+	if err := os.WriteFile(filepath.Join(clone, "cmd", "tiny", "stray.go"), []byte("package main\n\nfunc init() { println() }\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
 	if err := os.Chmod(filepath.Join(clone, "README.md"), 0o600); err != nil {
 		t.Fatal(err)
 	}
