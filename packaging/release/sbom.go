@@ -56,13 +56,18 @@ func writeSBOM(path string, b binary) error {
 }
 
 func component(m *debug.Module, kind cdx.ComponentType) cdx.Component {
-	c := cdx.Component{Type: kind, Name: m.Path, Version: m.Version, PackageURL: "pkg:golang/" + m.Path + "@" + m.Version}
+	c := cdx.Component{Type: kind, Name: m.Path, Version: m.Version, PackageURL: purl(m.Path, m.Version)}
 	c.BOMRef = c.PackageURL
 	// h1: is the SHA-256 of the module's file hashes, as in go.sum.
 	if raw, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(m.Sum, "h1:")); err == nil && len(raw) == sha256.Size {
 		c.Hashes = &[]cdx.Hash{{Algorithm: cdx.HashAlgoSHA256, Value: hex.EncodeToString(raw)}}
 	}
 	return c
+}
+
+// purl writes a package URL; a plus sign, as in +incompatible, is escaped there.
+func purl(path, version string) string {
+	return "pkg:golang/" + path + "@" + strings.ReplaceAll(version, "+", "%2B")
 }
 
 // uuid makes a version 8 (custom) UUID of RFC 9562 out of a hash.
