@@ -31,8 +31,11 @@ func classify(err error) (Class, string) {
 		if isTimeout(err) {
 			return TimeoutConnect, "TLS handshake: " + message
 		}
-		if hangup(err) {
+		if isAny(err, errnoReset) {
 			return ConnectionReset, "TLS handshake: " + message
+		}
+		if errors.Is(err, io.EOF) {
+			return TLS, "the server closed the connection during the TLS handshake: does it speak https?"
 		}
 		return TLS, message
 	case isAny(err, errnoReset):

@@ -60,12 +60,15 @@ func NewClient(c ClientConfig) (*Client, error) {
 	return client, nil
 }
 
+// proxyFromEnvironment says which proxy the environment wants for a request.
+var proxyFromEnvironment = http.ProxyFromEnvironment
+
 // newWire chooses what carries the requests.
 func newWire(t Target, u *url.URL, header http.Header, stats *connStats) (wire, error) {
 	header.Set("Content-Type", "application/json")
 	header.Set("Accept", "text/event-stream, application/x-ndjson, application/json")
 	header.Set("Accept-Encoding", "identity")
-	proxy, err := http.ProxyFromEnvironment(&http.Request{URL: u})
+	proxy, err := proxyFromEnvironment(&http.Request{URL: u})
 	if err != nil {
 		return nil, fmt.Errorf("the proxy named by the environment: %w", err)
 	}

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -71,6 +72,8 @@ const (
 	streamHead  = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
 )
 
+func quiet() *log.Logger { return log.New(io.Discard, "", 0) }
+
 func contentChunk(text string) string {
 	return `data: {"choices":[{"delta":{"content":"` + text + `"},"finish_reason":null}]}` + "\n\n"
 }
@@ -99,6 +102,11 @@ func serve(t *testing.T, answer func(c net.Conn, n int, body []byte) (keep bool)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return serveOn(t, l, answer)
+}
+
+func serveOn(t *testing.T, l net.Listener, answer func(c net.Conn, n int, body []byte) (keep bool)) *wireServer {
+	t.Helper()
 	s := &wireServer{listener: l, open: map[net.Conn]bool{}}
 	s.conns.Go(func() {
 		for {

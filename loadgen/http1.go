@@ -70,6 +70,7 @@ type conn struct {
 	got       int64 // bytes received since the request was sent
 	gotMost   int64 // where reading fails: bounds the head
 	idleSince time.Time
+	eof       bool // the server has closed its side
 	close     bool // the server will close it
 }
 
@@ -87,6 +88,7 @@ func newHTTP1(d *dialer, stats *connStats, u *url.URL, header http.Header) *http
 func (c *conn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
 	c.got += int64(n)
+	c.eof = err == io.EOF
 	if c.got > c.gotMost {
 		return n, errHeadTooLarge
 	}
@@ -305,8 +307,11 @@ func (c *conn) readHead() (*http.Response, error) {
 	for range interimMost {
 		resp, err := http.ReadResponse(c.br, posted)
 		if err != nil {
-			if c.got == 0 && errors.Is(err, io.ErrUnexpectedEOF) {
+			switch {
+			case c.got == 0 && errors.Is(err, io.ErrUnexpectedEOF):
 				err = io.EOF // not a byte of an answer: closed, not cut short
+			case c.eof:
+				err = io.ErrUnexpectedEOF // whatever the half of a line looked like
 			}
 			return nil, err
 		}

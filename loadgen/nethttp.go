@@ -64,7 +64,7 @@ func newTransport(t Target, u *url.URL) (*http.Transport, error) {
 		return nil, err
 	}
 	transport := &http.Transport{
-		Proxy:               http.ProxyFromEnvironment,
+		Proxy:               proxyFromEnvironment,
 		TLSClientConfig:     config,
 		TLSHandshakeTimeout: t.Timeouts.Connect,
 		DisableCompression:  true,
