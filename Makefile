@@ -1,9 +1,9 @@
 # capfind: build, test, check. Everything needs only Go (and the network once,
 # for the modules); .ci/run installs what the slower checks want beyond that.
 
-VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
-# One machine's build equals another's: no cgo, no paths.
-BUILD   := CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.release=$(VERSION)"
+# One machine's build equals another's: no cgo, no paths. The version comes from
+# the git revision; -buildvcs is given here because GOFLAGS may switch it off.
+BUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=auto -ldflags "-s -w"
 PLATFORMS := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
 
 .PHONY: all build demo test race check bench bench-search fuzz cross clean
@@ -40,12 +40,12 @@ fuzz: ## a short run of every fuzz target
 	    go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(or $(FUZZTIME),5s) -fuzzminimizetime 20x $$pkg || exit 1; \
 	  done; done
 
-cross: ## binaries for every platform, in dist/
+cross: ## does it compile everywhere? (make dist packs releases)
 	@for p in $(PLATFORMS); do \
-	  os=$${p%/*}; arch=$${p#*/}; ext=; if [ $$os = windows ]; then ext=.exe; fi; \
-	  echo "dist/capfind-$$os-$$arch$$ext"; \
-	  GOOS=$$os GOARCH=$$arch $(BUILD) -o dist/capfind-$$os-$$arch$$ext ./cmd/capfind || exit 1; \
+	  echo "$$p"; GOOS=$${p%/*} GOARCH=$${p#*/} CGO_ENABLED=0 go build -o /dev/null ./cmd/capfind || exit 1; \
 	done
 
 clean:
 	rm -rf bin dist
+
+include packaging/packaging.mk

@@ -8,20 +8,16 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-// release is set by the linker: -X main.release=v1.2.3.
-var release string
-
 // build says which program this is.
 type build struct {
-	version  string // as released, else the module's
+	version  string // of the module, from the tag or commit it was built at
 	revision string // of the source; empty where it was not recorded
 	modified bool   // the source differed from the revision
 }
 
 func version() build {
-	b := build{version: release}
-	info, ok := debug.ReadBuildInfo()
-	if ok {
+	b := build{version: "devel"}
+	if info, ok := debug.ReadBuildInfo(); ok {
 		for _, s := range info.Settings {
 			switch s.Key {
 			case "vcs.revision":
@@ -30,12 +26,9 @@ func version() build {
 				b.modified = s.Value == "true"
 			}
 		}
-		if b.version == "" && info.Main.Version != "(devel)" {
-			b.version = info.Main.Version
+		if v := info.Main.Version; v != "" && v != "(devel)" {
+			b.version = v
 		}
-	}
-	if b.version == "" {
-		b.version = "devel"
 	}
 	return b
 }

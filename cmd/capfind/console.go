@@ -1,0 +1,208 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/capfind/capfind/analysis"
+	"github.com/capfind/capfind/loadgen"
+	"github.com/capfind/capfind/sweep"
+)
+
+// How often the live line is painted on a terminal, and how often a line is
+// written elsewhere while a long step runs.
+const (
+	paintEvery = 200 * time.Millisecond
+	plainEvery = 10 * time.Second
+)
+
+// console shows on stderr how a measurement goes: one line a finished step and,
+// while one runs, a live line on a terminal or a plain one now and then
+// elsewhere. It is the controllers' Observer.
+type console struct {
+	w     io.Writer
+	style style
+	live  bool // repaint one line
+	quiet bool // only notices that a person must see
+	now   func() time.Time
+
+	mu      sync.Mutex
+	header  bool // the table's header has been written
+	steps   []analysis.Step
+	plan    sweep.StepPlan
+	started time.Time
+	painted bool // the live line is on the screen
+	stop    chan struct{}
+	ticking sync.WaitGroup
+}
+
+func newConsole(w io.Writer, quiet bool) *console {
+	return &console{w: w, style: styleFor(w), live: isTerminal(w), quiet: quiet, now: time.Now}
+}
+
+// StepStarted implements sweep.Observer.
+func (c *console) StepStarted(p sweep.StepPlan) {
+	c.halt()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.plan, c.started = p, c.now()
+	if c.quiet {
+		return
+	}
+	c.writeHeader()
+	stop := make(chan struct{})
+	c.stop = stop
+	c.ticking.Go(func() { c.tick(stop) })
+}
+
+// StepDone implements sweep.Observer.
+func (c *console) StepDone(s analysis.Step) {
+	c.halt()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.steps = append(c.steps, s)
+	if c.quiet {
+		return
+	}
+	c.writeHeader()
+	line := strings.TrimRight(aligned(stepRow(c.steps, len(c.steps)-1), stepWidths), " ")
+	switch {
+	case s.ClientLimited():
+		line = c.style.yellow(line)
+	case !s.Passed():
+		line = c.style.red(line)
+	}
+	fmt.Fprintln(c.w, line)
+	if s.Abandoned != "" {
+		fmt.Fprintln(c.w, c.style.dim("  "+s.Abandoned))
+	}
+	for _, stop := range s.Breaches {
+		fmt.Fprintln(c.w, c.style.red("  "+stop.Sentence))
+	}
+	for _, limit := range s.Client.Limits {
+		fmt.Fprintln(c.w, c.style.yellow("  "+limit))
+	}
+}
+
+// Notice implements sweep.Observer.
+func (c *console) Notice(text string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.wipe()
+	if !c.quiet {
+		fmt.Fprintln(c.w, c.style.dim("  "+text))
+	}
+}
+
+// close ends what is still being painted.
+func (c *console) close() {
+	c.halt()
+}
+
+func (c *console) writeHeader() {
+	if !c.header {
+		c.header = true
+		fmt.Fprintln(c.w, c.style.bold(strings.TrimRight(aligned(stepHeader, stepWidths), " ")))
+	}
+}
+
+// halt ends the ticking and wipes the live line. It must not hold the lock
+// while it waits, for the ticker takes it.
+func (c *console) halt() {
+	c.mu.Lock()
+	stop := c.stop
+	c.stop = nil
+	c.mu.Unlock()
+	if stop != nil {
+		close(stop)
+		c.ticking.Wait()
+	}
+	c.mu.Lock()
+	c.wipe()
+	c.mu.Unlock()
+}
+
+func (c *console) wipe() {
+	if c.painted {
+		fmt.Fprint(c.w, "\r\x1b[K")
+		c.painted = false
+	}
+}
+
+// tick shows how the step goes until it is stopped.
+func (c *console) tick(stop <-chan struct{}) {
+	every := plainEvery
+	if c.live {
+		every = paintEvery
+	}
+	ticker := time.NewTicker(every)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-stop:
+			return
+		case <-ticker.C:
+			c.paint()
+		}
+	}
+}
+
+func (c *console) paint() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	line := progressLine(c.plan, c.now().Sub(c.started))
+	if !c.live {
+		fmt.Fprintln(c.w, line)
+		return
+	}
+	fmt.Fprint(c.w, "\r\x1b[K"+c.style.dim(fit(line, width(c.w))))
+	c.painted = true
+}
+
+// progressLine says how far a step has come, from its live counts.
+func progressLine(p sweep.StepPlan, elapsed time.Duration) string {
+	var sent, inFlight, ok, failed, tokens int64
+	if c := p.Progress; c != nil {
+		sent, inFlight, ok, failed, tokens = counts(c)
+	}
+	done := ok + failed
+	line := fmt.Sprintf("%-12s", stepName(&analysis.Step{Concurrency: p.Concurrency, Phase: p.Phase}))
+	if p.NumPrompts > 0 {
+		line += fmt.Sprintf("  %d/%d done", done, p.NumPrompts)
+	} else {
+		line += fmt.Sprintf("  %d done", done)
+	}
+	if failed > 0 {
+		line += fmt.Sprintf(", %d failed", failed)
+	}
+	line += fmt.Sprintf(", %d in flight", inFlight)
+	if s := elapsed.Seconds(); s > 0 && done > 0 {
+		rate := float64(done) / s
+		line += fmt.Sprintf(", %.2f req/s, %.0f tok/s", rate, float64(tokens)/s)
+		if left := int64(p.NumPrompts) - done; p.NumPrompts > 0 && left > 0 {
+			line += ", about " + short(time.Duration(float64(left)/rate*float64(time.Second))) + " left"
+		}
+	} else if sent > 0 {
+		line += ", waiting for the first answer"
+	}
+	return line + ", " + short(elapsed) + " so far"
+}
+
+func counts(p *loadgen.Progress) (sent, inFlight, ok, failed, tokens int64) {
+	return p.Sent.Load(), p.InFlight.Load(), p.Succeeded.Load(), p.Failed.Load(), p.OutputTokens.Load()
+}
+
+// short writes a time as a person says it: 8 s, 3 min, 1 h 20 min.
+func short(d time.Duration) string {
+	switch {
+	case d < 90*time.Second:
+		return fmt.Sprintf("%.0f s", d.Seconds())
+	case d < 90*time.Minute:
+		return fmt.Sprintf("%.0f min", d.Minutes())
+	}
+	d = d.Round(time.Minute)
+	return fmt.Sprintf("%d h %d min", int(d.Hours()), int(d.Minutes())%60)
+}

@@ -1,0 +1,99 @@
+package main
+
+import (
+	"fmt"
+	"strconv"
+
+	"github.com/capfind/capfind/analysis"
+	"github.com/capfind/capfind/sweep"
+)
+
+// stepHeader names the columns of the step table, and stepWidths holds them
+// still while the table grows line by line.
+var (
+	stepHeader = []string{"concurrency", "requests", "success", "req/s", "gain", "mean TTFT", "p95 TTFT", "TPOT", "tok/s", ""}
+	stepWidths = []int{12, 8, 8, 8, 7, 10, 9, 8, 8, 0}
+)
+
+// stepRow is one step as a line of the table: what the guide prints for it
+// (success rate, throughput, TTFT) and what belongs beside it.
+func stepRow(steps []analysis.Step, i int) []string {
+	s := &steps[i]
+	v := s.Verdict()
+	row := []string{
+		stepName(s),
+		strconv.Itoa(v.Completed + v.Failed),
+		percent(v.SuccessRate, 1),
+		v.RequestThroughput.Format(2),
+		gain(steps[:i], s),
+		seconds(v.TTFT.Mean),
+		seconds(v.TTFT.Percentile(95)),
+		seconds(v.TPOT.Mean),
+		v.OutputThroughput.Format(0),
+		remark(s),
+	}
+	return row
+}
+
+func stepName(s *analysis.Step) string {
+	name := strconv.Itoa(s.Concurrency)
+	switch s.Phase {
+	case analysis.PhaseProbe:
+		name += " probe"
+	case analysis.PhaseConfirm:
+		name += " confirm"
+	}
+	return name
+}
+
+// gain is the throughput gain over the ladder step before.
+func gain(before []analysis.Step, s *analysis.Step) string {
+	if s.Phase != analysis.PhaseLadder {
+		return ""
+	}
+	for i := len(before) - 1; i >= 0; i-- {
+		if before[i].Phase == analysis.PhaseLadder && before[i].Concurrency < s.Concurrency {
+			if g, ok := analysis.Gain(&before[i], s).Gain.Value(); ok {
+				return fmt.Sprintf("%+.0f %%", g*100)
+			}
+			return "n/a"
+		}
+	}
+	return ""
+}
+
+// remark is what a person should see of a step at a glance.
+func remark(s *analysis.Step) string {
+	switch {
+	case s.ClientLimited():
+		return "client limited"
+	case s.Stop != nil:
+		return "fails: " + sweep.RuleTitle(s.Stop.Rule)
+	case s.Runs > 1:
+		return "ok, run twice"
+	}
+	return "ok"
+}
+
+// percent writes a share of 1.
+func percent(n analysis.Number, decimals int) string {
+	v, ok := n.Value()
+	if !ok {
+		return "n/a"
+	}
+	return strconv.FormatFloat(v*100, 'f', decimals, 64) + " %"
+}
+
+// seconds writes a time in milliseconds, in seconds from ten of them on.
+func seconds(n analysis.Number) string {
+	v, ok := n.Value()
+	switch {
+	case !ok:
+		return "n/a"
+	case v >= 10:
+		return strconv.FormatFloat(v, 'f', 1, 64) + " s"
+	case v >= 0.1:
+		return strconv.FormatFloat(v*1000, 'f', 0, 64) + " ms"
+	}
+	return strconv.FormatFloat(v*1000, 'f', 1, 64) + " ms"
+}
