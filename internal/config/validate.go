@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/capfind/capfind/loadgen/api"
+	"github.com/capfind/capfind/loadgen/prompt"
 	"github.com/capfind/capfind/sweep"
 )
 
@@ -125,8 +127,8 @@ func (c *checker) everyKey() {
 // choices are the words that a key can be.
 var choices = map[string][]string{
 	"preset":              Presets,
-	"target.api":          {"auto", "openai-chat", "openai-completions", "sglang", "tgi", "ollama"},
-	"workload.dataset":    {"random", "sharegpt", "jsonl", "shared_prefix", "conversation"},
+	"target.api":          append([]string{"auto"}, api.Names()...),
+	"workload.dataset":    prompt.Datasets(),
 	"sweep.start":         {"stagger", "burst"},
 	"stop.ttft_statistic": statistics,
 	"report.language":     {"en", "zh"},
@@ -205,27 +207,8 @@ func (c *checker) url(key, raw string) {
 }
 
 func (c *checker) workload() {
-	w := &c.f.Workload
-	fromFile := w.Dataset == "sharegpt" || w.Dataset == "jsonl"
-	if fromFile {
-		c.failIf(w.Path == "", "workload.path", "missing: a %s data set needs its file", w.Dataset)
-		c.readable("workload.path", w.Path)
-	} else {
-		c.failIf(w.Path != "", "workload.path", "has no meaning with dataset: %s; set dataset to jsonl or sharegpt", w.Dataset)
-		c.atLeast("workload.input_len", w.InputLen, 1)
-		c.atLeast("workload.output_len", w.OutputLen, 1)
-	}
-	c.failIf(w.RangeRatio >= 1, "workload.range_ratio", "must be below 1, not %v", w.RangeRatio)
-	if w.Dataset == "shared_prefix" {
-		c.atLeast("workload.prefix_len", w.PrefixLen, 1)
-		c.failIf(w.PrefixLen >= w.InputLen && w.PrefixLen > 0, "workload.prefix_len",
-			"must be smaller than input_len (%d), which counts the prefix too", w.InputLen)
-	}
-	if w.Dataset == "conversation" {
-		c.atLeast("workload.turns", w.Turns, 1)
-	}
-	if w.Temperature != nil {
-		c.failIf(*w.Temperature > 2, "workload.temperature", "must be from 0 to 2, not %v", *w.Temperature)
+	for _, p := range c.f.Workload.Validate() {
+		c.fail("workload."+p.Key, "%s", p.Text)
 	}
 }
 
