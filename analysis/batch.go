@@ -2,6 +2,7 @@ package analysis
 
 import (
 	"math"
+	"slices"
 
 	"gonum.org/v1/gonum/stat"
 	"gonum.org/v1/gonum/stat/distuv"
@@ -30,54 +31,72 @@ func batches(parts []part, n int) []Batch {
 	count := min(maxBatches, max(minBatches, total/max(n, 1)))
 	count = min(count, total/2)
 	out := make([]Batch, count)
-	ttft := make([]mean, count)
+	means := make([]timeMeans, count)
 	seen := 0
 	for i := range parts {
 		for _, s := range parts[i].cohort {
 			k := seen * count / total
 			seen++
-			b := &out[k]
-			b.Requests++
+			out[k].Requests++
 			if r, ok := s.Residence(); ok {
-				b.ResidenceSeconds += r.Seconds()
+				out[k].ResidenceSeconds += r.Seconds()
 			}
-			if s.Class != loadgen.Success {
-				continue
-			}
-			b.Completed++
-			if t, ok := s.TTFT(); ok {
-				ttft[k].sum += t.Seconds()
-				ttft[k].n++
+			if s.Class == loadgen.Success {
+				out[k].Completed++
+				means[k].add(s)
 			}
 		}
 	}
 	for k := range out {
-		out[k].TTFT = ttft[k].value()
+		out[k].TTFT, out[k].TPOT, out[k].E2E = means[k].ttft.value(), means[k].tpot.value(), means[k].e2e.value()
 	}
 	return out
 }
 
-// standardErrors of the throughput and of the mean TTFT, by batch means.
-func standardErrors(bs []Batch, throughput Number) (rate, ttft Number) {
-	var ttfts, yields []float64
+// timeMeans are the mean times of one batch, in seconds.
+type timeMeans struct{ ttft, tpot, e2e mean }
+
+func (m *timeMeans) add(s *loadgen.Sample) {
+	if d, ok := s.TTFT(); ok {
+		m.ttft.add(d.Seconds())
+	}
+	if d, ok := s.TPOT(); ok {
+		m.tpot.add(d.Seconds())
+	}
+	if d, ok := s.E2E(); ok {
+		m.e2e.add(d.Seconds())
+	}
+}
+
+// estimateErrors fills in the standard errors, by batch means.
+func (sum *Summary) estimateErrors() {
+	var yields []float64
 	total, residence := 0.0, 0.0
-	for _, b := range bs {
-		if v, ok := b.TTFT.Value(); ok {
-			ttfts = append(ttfts, v)
-		}
+	for _, b := range sum.Batches {
 		if b.ResidenceSeconds > 0 {
 			yields = append(yields, float64(b.Completed)/b.ResidenceSeconds)
 		}
 		total += float64(b.Completed)
 		residence += b.ResidenceSeconds
 	}
-	ttft = standardError(ttfts)
 	// By Little's law the throughput is the number in flight, which the client
 	// holds, times the successes per second spent in the system.
 	if se, ok := standardError(yields).Value(); ok && total > 0 {
-		rate = loadgen.Known(se / (total / residence) * throughput.Or(0))
+		sum.RequestThroughputSE = loadgen.Known(se / (total / residence) * sum.RequestThroughput.Or(0))
 	}
-	return rate, ttft
+	errorOf := func(d *Dist, of func(*Batch) Number) {
+		var means []float64
+		for i := range sum.Batches {
+			if v, ok := of(&sum.Batches[i]).Value(); ok {
+				means = append(means, v)
+			}
+		}
+		d.correlate(standardError(means))
+	}
+	errorOf(&sum.TTFT, func(b *Batch) Number { return b.TTFT })
+	errorOf(&sum.TPOT, func(b *Batch) Number { return b.TPOT })
+	errorOf(&sum.E2E, func(b *Batch) Number { return b.E2E })
+	sum.TTFTSE = sum.TTFT.SE
 }
 
 // standardError of the mean of batch means. What one batch leaves in the queue
@@ -107,4 +126,41 @@ func studentT(dof float64) float64 {
 		return distuv.UnitNormal.Quantile(0.975)
 	}
 	return distuv.StudentsT{Mu: 0, Sigma: 1, Nu: max(dof, 1)}.Quantile(0.975)
+}
+
+// roughError is a relative standard error that is itself a poor estimate; 0 where
+// there is none.
+type roughError struct {
+	relative float64
+	requests int     // that it rests on
+	dof      float64 // degrees of freedom
+}
+
+// smoothErrors steadies errors that come from a handful of batches each. Weights
+// of 1/SE^2 reward those that came out small by chance, so each is pulled towards
+// what the others (their median) say for as many requests. It returns the errors
+// and their degrees of freedom.
+func smoothErrors(errors []roughError) (relative, dof []float64) {
+	const prior = 4 // degrees of freedom that the others' word is worth
+	var spread []float64
+	for _, e := range errors {
+		if e.relative > 0 {
+			spread = append(spread, e.relative*math.Sqrt(float64(max(e.requests, 1))))
+		}
+	}
+	common := 0.0
+	if len(spread) > 0 {
+		slices.Sort(spread)
+		common = stat.Quantile(0.5, stat.Empirical, spread, nil)
+	}
+	for _, e := range errors {
+		own := common / math.Sqrt(float64(max(e.requests, 1)))
+		n := float64(prior)
+		if e.relative > 0 {
+			own = math.Sqrt((e.dof*e.relative*e.relative + prior*own*own) / (e.dof + prior))
+			n += e.dof
+		}
+		relative, dof = append(relative, own), append(dof, n)
+	}
+	return relative, dof
 }

@@ -1,6 +1,7 @@
 package analysis
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -31,9 +32,10 @@ type Curve struct {
 	PeakHigh        Number             `json:"peak_high"` // null beside a known peak: above what was tested
 	Knee            Number             `json:"knee"`      // largest concurrency with elasticity >= log2(1+gain)
 	KneeLow         Number             `json:"knee_low"`
-	KneeHigh        Number             `json:"knee_high"` // null beside a known knee: above what was tested
-	Refusals        []string           `json:"refusals"`  // claims not made, and why
-	Points          []CurvePoint       `json:"points"`    // the fitted curve, for drawing
+	KneeHigh        Number             `json:"knee_high"`   // null beside a known knee: above what was tested
+	KneeBeyond      bool               `json:"knee_beyond"` // no knee: throughput still gains enough at the largest concurrency
+	Refusals        []string           `json:"refusals"`    // claims not made, and why
+	Points          []CurvePoint       `json:"points"`      // the fitted curve, for drawing
 	FromConcurrency float64            `json:"from_concurrency"`
 	ToConcurrency   float64            `json:"to_concurrency"`
 }
@@ -140,15 +142,7 @@ func usable(points []CurveInput) []CurveInput {
 	out := slices.DeleteFunc(slices.Clone(points), func(p CurveInput) bool {
 		return !(p.Residence > 0) || !(p.Concurrency > 0) || math.IsInf(p.Residence, 0)
 	})
-	slices.SortStableFunc(out, func(a, b CurveInput) int {
-		switch {
-		case a.Concurrency < b.Concurrency:
-			return -1
-		case a.Concurrency > b.Concurrency:
-			return 1
-		}
-		return 0
-	})
+	slices.SortStableFunc(out, func(a, b CurveInput) int { return cmp.Compare(a.Concurrency, b.Concurrency) })
 	return out
 }
 
@@ -193,6 +187,7 @@ func (c *Curve) claim(best fitted, data *curveData, o FitOptions) {
 	knee := best.knee(g)
 	switch {
 	case knee > top:
+		c.KneeBeyond = true
 		c.refuse("no knee: throughput still gains %.0f %% a doubling at %s, the largest concurrency measured (knee > %s)", 100*o.Gain, number(top), number(top))
 	case knee < c.FromConcurrency:
 		c.refuse("no knee: throughput gains less than %.0f %% a doubling from the smallest concurrency on (knee < %s)", 100*o.Gain, number(c.FromConcurrency))

@@ -12,7 +12,8 @@ import (
 )
 
 // Describe returns the distribution of values, which it sorts. Without values
-// every figure is unknown.
+// every figure is unknown. Standard errors are those of independent values, that
+// of the mean is left unknown.
 func Describe(values []float64) Dist {
 	if len(values) == 0 {
 		return Dist{}
@@ -24,6 +25,8 @@ func Describe(values []float64) Dist {
 		Min: loadgen.Known(values[0]), Max: loadgen.Known(values[len(values)-1]),
 		P50: loadgen.Known(quantile(values, 0.50)), P90: loadgen.Known(quantile(values, 0.90)),
 		P95: loadgen.Known(quantile(values, 0.95)), P99: loadgen.Known(quantile(values, 0.99)),
+		P50SE: quantileSE(values, 0.50), P90SE: quantileSE(values, 0.90),
+		P95SE: quantileSE(values, 0.95), P99SE: quantileSE(values, 0.99),
 		N: len(values),
 	}
 }
@@ -84,6 +87,48 @@ func (d Dist) Percentile(percentile float64) Number {
 		return Number{}
 	}
 	return d.stored(percentile)
+}
+
+// StatisticSE returns the standard error of the figure with the given name;
+// unknown where it was not estimated.
+func (d Dist) StatisticSE(name string) Number {
+	switch name {
+	case "mean":
+		return d.SE
+	case "p50":
+		return d.P50SE
+	case "p90":
+		return d.P90SE
+	case "p95":
+		return d.P95SE
+	case "p99":
+		return d.P99SE
+	}
+	return Number{}
+}
+
+// correlate takes the standard error of the mean by batch means and fills in
+// those of the percentiles, which Describe has left as if requests were
+// independent: they are widened by as much as the mean's is.
+func (d *Dist) correlate(se Number) {
+	d.SE = se
+	v, known := se.Value()
+	independent := d.Std.Or(0) / math.Sqrt(float64(max(d.N, 1)))
+	for _, p := range []*Number{&d.P50SE, &d.P90SE, &d.P95SE, &d.P99SE} {
+		switch {
+		case !known:
+			*p = Number{}
+		case independent > 0:
+			*p = loadgen.Known(p.Or(0) * max(1, v/independent))
+		}
+	}
+}
+
+// quantileSE is half the distance between the order statistics one binomial
+// standard deviation either side of the quantile (Woodruff 1952).
+func quantileSE(sorted []float64, p float64) Number {
+	delta := math.Sqrt(p * (1 - p) / float64(len(sorted)))
+	return loadgen.Known((quantile(sorted, min(p+delta, 1)) - quantile(sorted, max(p-delta, 0))) / 2)
 }
 
 func (d Dist) stored(percentile float64) Number {

@@ -92,35 +92,18 @@ func newCurveData(points []CurveInput) *curveData {
 	return d
 }
 
-// smoothedErrors gives every point a standard error. An error from a handful of
-// batches is itself a poor estimate, and 1/SE^2 rewards the ones that came out
-// small by chance: each is pulled towards what the others say for as many
-// requests. Below 0.5 % of the value no error is believed. wide are the errors to
-// draw from: a normal deviate of that size is as wide as Student's t.
+// smoothedErrors gives every point a standard error, never below 0.5 % of the
+// value. wide are the errors to draw from: a normal deviate of that size is as
+// wide as Student's t.
 func smoothedErrors(points []CurveInput) (se, wide []float64) {
-	const prior = 4 // degrees of freedom that the others' word is worth
-	var spread []float64
-	for _, p := range points {
-		if p.SE > 0 {
-			spread = append(spread, p.SE/p.Residence*math.Sqrt(float64(max(p.Requests, 1))))
-		}
+	rough := make([]roughError, len(points))
+	for i, p := range points {
+		rough[i] = roughError{p.SE / p.Residence, p.Requests, float64(max(len(p.Batches), minBatches) - 1)}
 	}
-	common := 0.0
-	if len(spread) > 0 {
-		slices.Sort(spread)
-		common = stat.Quantile(0.5, stat.Empirical, spread, nil)
-	}
-	for _, p := range points {
-		others := common / math.Sqrt(float64(max(p.Requests, 1)))
-		own, dof := others, float64(prior)
-		if p.SE > 0 {
-			mine := float64(max(len(p.Batches), minBatches) - 1)
-			relative := p.SE / p.Residence
-			own = math.Sqrt((mine*relative*relative + prior*others*others) / (mine + prior))
-			dof += mine
-		}
-		own = p.Residence * max(own, relativeSE)
-		se, wide = append(se, own), append(wide, own*studentT(dof)/studentT(math.Inf(1)))
+	relative, dof := smoothErrors(rough)
+	for i, p := range points {
+		own := p.Residence * max(relative[i], relativeSE)
+		se, wide = append(se, own), append(wide, own*studentT(dof[i])/studentT(math.Inf(1)))
 	}
 	return se, wide
 }

@@ -105,9 +105,7 @@ func (b *slicer) add(s *loadgen.Sample) {
 		b.at(s.End).completed++
 		b.spread(s.FirstOutput, s.LastOutput, float64(s.OutputTokens), func(x *sliceSum) *float64 { return &x.tokens })
 		if t, ok := s.TTFT(); ok {
-			x := b.at(s.Sent)
-			x.ttft.sum += t.Seconds()
-			x.ttft.n++
+			b.at(s.Sent).ttft.add(t.Seconds())
 		}
 	}
 }

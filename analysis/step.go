@@ -111,7 +111,7 @@ type Summary struct {
 	ChunkGap             Dist    `json:"chunk_gap_seconds"`             // pooled; vLLM calls it ITL
 	E2E                  Dist    `json:"e2e_seconds"`                   // over successes
 	E2EIntended          Dist    `json:"e2e_intended_seconds"`          // from the intended start
-	TTFTSE               Number  `json:"ttft_se_seconds"`               // standard error of the mean TTFT by batch means
+	TTFTSE               Number  `json:"ttft_se_seconds"`               // standard error of the mean TTFT by batch means: TTFT.SE
 	RequestTokensPerSec  Number  `json:"tokens_per_second_per_request"` // mean over requests of 1/TPOT: tokens/s as one user sees them
 	RequestGoodput       Number  `json:"request_goodput"`               // successes/s that met Options.Goodput; null without one
 	Batches              []Batch `json:"batches"`                       // in order of dispatch; what the standard errors come from
@@ -123,21 +123,30 @@ type Batch struct {
 	Completed        int     `json:"completed"`         // successes
 	ResidenceSeconds float64 `json:"residence_seconds"` // sum over all that were sent
 	TTFT             Number  `json:"ttft_seconds"`      // mean over successes
+	TPOT             Number  `json:"tpot_seconds"`      // likewise
+	E2E              Number  `json:"e2e_seconds"`       // likewise
 }
 
 // Dist describes the distribution of one quantity in seconds. Percentiles
 // interpolate linearly between order statistics, as numpy does and so vLLM.
 // They are stored whatever N is; Percentile says which of them mean something.
+// Standard errors allow for the correlation of requests that share a queue;
+// they are null where there are too few requests to tell.
 type Dist struct {
-	Mean Number `json:"mean"`
-	Std  Number `json:"std"` // population standard deviation, as vLLM reports
-	Min  Number `json:"min"`
-	P50  Number `json:"p50"`
-	P90  Number `json:"p90"`
-	P95  Number `json:"p95"`
-	P99  Number `json:"p99"`
-	Max  Number `json:"max"`
-	N    int    `json:"n"`
+	Mean  Number `json:"mean"`
+	Std   Number `json:"std"` // population standard deviation, as vLLM reports
+	Min   Number `json:"min"`
+	P50   Number `json:"p50"`
+	P90   Number `json:"p90"`
+	P95   Number `json:"p95"`
+	P99   Number `json:"p99"`
+	Max   Number `json:"max"`
+	N     int    `json:"n"`
+	SE    Number `json:"se"` // of the mean, by batch means
+	P50SE Number `json:"p50_se"`
+	P90SE Number `json:"p90_se"`
+	P95SE Number `json:"p95_se"`
+	P99SE Number `json:"p99_se"`
 }
 
 // Window is the steady part of a step: from the N-th completion to the last

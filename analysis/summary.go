@@ -57,7 +57,7 @@ func summarize(parts []part, load loadgen.Load, good *Goodput) Summary {
 		sum.Efficiency = loadgen.Known(sum.RequestThroughput.Or(0) / float64(load.Concurrency))
 	}
 	sum.Batches = batches(parts, warmup(parts[0].run))
-	sum.RequestThroughputSE, sum.TTFTSE = standardErrors(sum.Batches, sum.RequestThroughput)
+	sum.estimateErrors()
 	return sum
 }
 
@@ -190,10 +190,14 @@ type mean struct {
 	n   int
 }
 
+func (m *mean) add(v float64) {
+	m.sum += v
+	m.n++
+}
+
 func (m *mean) addIf(ok bool, v int) {
 	if ok {
-		m.sum += float64(v)
-		m.n++
+		m.add(float64(v))
 	}
 }
 

@@ -1,0 +1,337 @@
+package analysis
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"slices"
+
+	"github.com/capfind/capfind/loadgen"
+)
+
+// CrossingPoint is a latency statistic measured at one load point.
+type CrossingPoint struct {
+	Concurrency float64
+	Value       float64 // e.g. the mean TTFT, in seconds
+	SE          float64 // its standard error, in the same unit
+	Dof         float64 // degrees of freedom of the errors; 0 where unknown
+	Requests    int     // that it rests on
+	Throughput  float64 // requests/s; 0 where no queue relates it to the value
+	Predicted   float64 // the crossing by this point alone, if a queue is what the value grows by; 0 where it says nothing
+	PredictedSE float64
+}
+
+// Crossing is the concurrency at which a growing statistic meets its threshold.
+type Crossing struct {
+	At, Low, High Number // High is unknown where nothing bounds it
+	Confidence    Number // 0.95; unknown where Low and High only bracket the answer
+	Method        string // queue, regression or bracket
+	Note          string // why there is no crossing, or none with a confidence
+}
+
+// The ways in which a crossing is found.
+const (
+	crossQueue      = "queue"
+	crossRegression = "regression"
+	crossBracket    = "bracket"
+)
+
+// Cross estimates where the statistic meets the threshold, with a 95 % interval.
+//
+// Latency over concurrency is flat until the server is full and then grows with
+// the slope 1/X: every further request waits for one more to leave. So every
+// point of a full server alone predicts the crossing, and where the predictions
+// around it agree they are averaged. Where they do not, or the slope is plainly
+// not 1/X, latency grows for another reason, and the straight stretch around the
+// crossing is regressed on N and inverted, with Fieller's interval. With fewer
+// points than either takes, the answer is a bracket.
+func Cross(points []CrossingPoint, threshold float64) Crossing {
+	pts := mergeByConcurrency(points)
+	if len(pts) == 0 {
+		return Crossing{Note: "nothing was measured"}
+	}
+	good, bad, ok := bracket(pts, threshold)
+	switch {
+	case bad < 0:
+		return Crossing{Note: fmt.Sprintf("not reached up to %s", number(pts[len(pts)-1].Concurrency))}
+	case !ok:
+		return Crossing{Note: fmt.Sprintf("above the threshold at %s already, the smallest concurrency measured", number(pts[0].Concurrency))}
+	}
+	start := pivot(pts[good], pts[bad], threshold)
+	if queueing(straight(pts, threshold, start, 0.2*threshold), pts[bad].Throughput) {
+		if c, ok := queueCrossing(pts, start); ok {
+			return c
+		}
+	} else if stretch := straight(pts, threshold, start, math.Inf(1)); len(stretch) > 2 {
+		if c, ok := fitLine(stretch).invert(threshold); ok {
+			return c
+		}
+	}
+	return bracketCrossing(pts[good], pts[bad], threshold)
+}
+
+// mergeByConcurrency sorts the points and joins those of the same concurrency,
+// weighted by 1/SE^2.
+func mergeByConcurrency(points []CrossingPoint) []CrossingPoint {
+	sorted := slices.Clone(points)
+	slices.SortStableFunc(sorted, func(a, b CrossingPoint) int { return cmp.Compare(a.Concurrency, b.Concurrency) })
+	var out []CrossingPoint
+	for _, p := range sorted {
+		p.SE = max(p.SE, relativeSE*math.Abs(p.Value), 1e-9)
+		p.PredictedSE = max(p.PredictedSE, 0.001*p.Concurrency)
+		if p.Dof <= 0 {
+			p.Dof = minBatches - 1
+		}
+		last := len(out) - 1
+		if last < 0 || out[last].Concurrency != p.Concurrency {
+			out = append(out, p)
+			continue
+		}
+		q := &out[last]
+		w, v := 1/(q.SE*q.SE), 1/(p.SE*p.SE)
+		q.Value = (w*q.Value + v*p.Value) / (w + v)
+		q.SE = math.Sqrt(1 / (w + v))
+		q.Dof += p.Dof
+		q.Requests += p.Requests
+		q.mergePrediction(p)
+	}
+	return out
+}
+
+// bracket finds the neighbours between which the isotonic fit passes the
+// threshold; bad is -1 where it never does, ok false where it does at once.
+func bracket(pts []CrossingPoint, threshold float64) (good, bad int, ok bool) {
+	values, weights := make([]float64, len(pts)), make([]float64, len(pts))
+	for i, p := range pts {
+		values[i], weights[i] = p.Value, 1/(p.SE*p.SE)
+	}
+	for i, v := range Isotonic(values, weights) {
+		if v > threshold {
+			return i - 1, i, i > 0
+		}
+	}
+	return len(pts) - 1, -1, false
+}
+
+// mergePrediction joins what two runs at the same concurrency predict.
+func (p *CrossingPoint) mergePrediction(other CrossingPoint) {
+	if other.Predicted <= 0 {
+		return
+	}
+	if p.Predicted <= 0 {
+		p.Predicted, p.PredictedSE, p.Throughput = other.Predicted, other.PredictedSE, other.Throughput
+		return
+	}
+	w, v := 1/(p.PredictedSE*p.PredictedSE), 1/(other.PredictedSE*other.PredictedSE)
+	p.Predicted = (w*p.Predicted + v*other.Predicted) / (w + v)
+	p.Throughput = (w*p.Throughput + v*other.Throughput) / (w + v)
+	p.PredictedSE = math.Sqrt(1 / (w + v))
+}
+
+// pivot is a first guess between a good and a bad point.
+func pivot(good, bad CrossingPoint, threshold float64) float64 {
+	if n := bad.Predicted; n > good.Concurrency && n < bad.Concurrency {
+		return n
+	}
+	return chord(good, bad, threshold)
+}
+
+func chord(good, bad CrossingPoint, threshold float64) float64 {
+	share := (threshold - good.Value) / (bad.Value - good.Value)
+	return good.Concurrency + min(max(share, 0), 1)*(bad.Concurrency-good.Concurrency)
+}
+
+// byDistance orders the points around a concurrency as they are taken up: those
+// above it first, where the queue is sure to stand, then those below, either way
+// outwards and no further than a factor of reach.
+func byDistance(pts []CrossingPoint, around, reach float64) (above, below []CrossingPoint) {
+	for _, p := range pts {
+		if p.Concurrency >= around && p.Concurrency <= around*reach {
+			above = append(above, p)
+		}
+	}
+	for _, p := range slices.Backward(pts) {
+		if p.Concurrency < around && p.Concurrency >= around/reach {
+			below = append(below, p)
+		}
+	}
+	return above, below
+}
+
+// crossingReach is how far from the crossing, as a factor, a point may lie and
+// still have a say.
+const crossingReach = 3.0
+
+// straight collects the stretch around the crossing on which the statistic grows
+// along one line: outwards, above first, until a point misses the line through
+// those before it, or lies so far out that the line's own error there is above
+// unsure. Where a queue is what it grows by, a point that far out may lie before
+// the server is full.
+func straight(pts []CrossingPoint, threshold, around, unsure float64) []CrossingPoint {
+	var stretch []CrossingPoint
+	above, below := byDistance(pts, around, crossingReach)
+	for _, side := range [][]CrossingPoint{above, below} {
+		for _, p := range side {
+			if len(stretch) >= 2 {
+				l := fitLine(stretch)
+				se := math.Sqrt(l.variance(p.Concurrency))
+				if se > unsure || math.Abs(p.Value-l.at(p.Concurrency)) > 3*math.Hypot(p.SE, se)+0.02*threshold {
+					break
+				}
+			}
+			stretch = append(stretch, p)
+		}
+	}
+	return stretch
+}
+
+// queueing reports whether nothing speaks against a queue: the slope along the
+// stretch, where it is known at all, is that of one, 1/X. A stretch of two points
+// proves nothing, for one of them may lie before the server is full.
+func queueing(stretch []CrossingPoint, throughput float64) bool {
+	if throughput <= 0 {
+		return false
+	}
+	if len(stretch) < 3 {
+		return true
+	}
+	l, want := fitLine(stretch), 1/throughput
+	se := math.Sqrt(l.slopeVar)
+	return se > 0.3*want || math.Abs(l.slope-want) <= 3*se+0.3*want
+}
+
+// smoothPredictions steadies the errors of the predictions of a full server.
+func smoothPredictions(pts []CrossingPoint, around float64) []CrossingPoint {
+	out := slices.Clone(pts)
+	var full []int
+	var errors []roughError
+	for i, p := range out {
+		// Before the server is full the error is of another kind.
+		if p.Predicted > 0 && p.Concurrency >= 0.8*around {
+			full = append(full, i)
+			errors = append(errors, roughError{p.PredictedSE / p.Predicted, p.Requests, p.Dof})
+		}
+	}
+	relative, dof := smoothErrors(errors)
+	for k, i := range full {
+		out[i].PredictedSE, out[i].Dof = relative[k]*out[i].Predicted, dof[k]
+	}
+	return out
+}
+
+// queueCrossing averages the points' own predictions, as long as they agree
+// within three standard errors. If there were no queue each would predict about
+// its own concurrency: agreement counts where the points lie further apart than
+// that, and else the answer is no more exact than the nearest of them is close.
+func queueCrossing(pts []CrossingPoint, around float64) (Crossing, bool) {
+	var sum, weight, dof float64
+	var taken []float64
+	add := func(p CrossingPoint) bool {
+		if p.Predicted <= 0 {
+			return false
+		}
+		v := p.PredictedSE * p.PredictedSE
+		if weight > 0 && math.Abs(p.Predicted-sum/weight) > 3*math.Sqrt(v+1/weight)+relativeSE*around {
+			return false
+		}
+		sum += p.Predicted / v
+		weight += 1 / v
+		dof += p.Dof
+		taken = append(taken, p.Concurrency)
+		return true
+	}
+	above, below := byDistance(smoothPredictions(pts, around), around, crossingReach)
+	for _, side := range [][]CrossingPoint{above, below} {
+		for _, p := range side {
+			if !add(p) {
+				break
+			}
+		}
+	}
+	if len(taken) < 2 {
+		return Crossing{}, false
+	}
+	at, half := sum/weight, studentT(dof)*math.Sqrt(1/weight)
+	if slices.Max(taken)-slices.Min(taken) < 3*half {
+		nearest := math.Inf(1)
+		for _, n := range taken {
+			nearest = min(nearest, math.Abs(n-at))
+		}
+		half = max(half, nearest)
+	}
+	return Crossing{At: loadgen.Known(at), Low: loadgen.Known(at - half), High: loadgen.Known(at + half),
+		Confidence: loadgen.Known(0.95), Method: crossQueue}, true
+}
+
+// line is a straight line fitted with known errors, V = mid + slope (N - center).
+type line struct {
+	center, mid, slope float64
+	midVar, slopeVar   float64
+	dof                float64
+}
+
+// fitLine is weighted least squares with weights 1/SE^2; errors are widened where
+// the points scatter by more than theirs.
+func fitLine(pts []CrossingPoint) line {
+	var l line
+	var w float64
+	for _, p := range pts {
+		v := 1 / (p.SE * p.SE)
+		w += v
+		l.center += v * p.Concurrency
+		l.mid += v * p.Value
+		l.dof += p.Dof
+	}
+	l.center /= w
+	l.mid /= w
+	var sxx, sxy, chi2 float64
+	for _, p := range pts {
+		v, d := 1/(p.SE*p.SE), p.Concurrency-l.center
+		sxx += v * d * d
+		sxy += v * d * (p.Value - l.mid)
+	}
+	l.slope = sxy / sxx
+	for _, p := range pts {
+		e := (p.Value - l.at(p.Concurrency)) / p.SE
+		chi2 += e * e
+	}
+	widen := 1.0
+	if len(pts) > 2 {
+		widen = max(1, chi2/float64(len(pts)-2))
+	}
+	l.midVar, l.slopeVar = widen/w, widen/sxx
+	return l
+}
+
+func (l line) at(n float64) float64 { return l.mid + l.slope*(n-l.center) }
+
+func (l line) variance(n float64) float64 {
+	return l.midVar + l.slopeVar*(n-l.center)*(n-l.center)
+}
+
+// invert solves the line for the threshold. The interval is Fieller's: all N
+// whose distance from the threshold is within t standard errors, the roots of
+// (mid + slope d - T)^2 = t^2 (midVar + slopeVar d^2).
+func (l line) invert(threshold float64) (Crossing, bool) {
+	q := studentT(l.dof)
+	off := l.mid - threshold
+	a := l.slope*l.slope - q*q*l.slopeVar
+	b := l.slope * off
+	root := b*b - a*(off*off-q*q*l.midVar)
+	if l.slope <= 0 || a <= 0 || root < 0 {
+		return Crossing{}, false // the slope itself is not known to be above 0
+	}
+	return Crossing{
+		At:         loadgen.Known(l.center - off/l.slope),
+		Low:        loadgen.Known(l.center + (-b-math.Sqrt(root))/a),
+		High:       loadgen.Known(l.center + (-b+math.Sqrt(root))/a),
+		Confidence: loadgen.Known(0.95), Method: crossRegression,
+	}, true
+}
+
+// bracketCrossing says between which points the crossing lies where they support
+// no more; the estimate is only where to look next.
+func bracketCrossing(good, bad CrossingPoint, threshold float64) Crossing {
+	return Crossing{At: loadgen.Known(pivot(good, bad, threshold)), Low: loadgen.Known(good.Concurrency), High: loadgen.Known(bad.Concurrency), Method: crossBracket,
+		Note: fmt.Sprintf("only bracketed between %s and %s: too few points near the crossing", number(good.Concurrency), number(bad.Concurrency))}
+}

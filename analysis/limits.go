@@ -1,0 +1,172 @@
+package analysis
+
+import (
+	"fmt"
+	"math"
+
+	"github.com/capfind/capfind/loadgen"
+)
+
+// LatencyPoints takes a latency statistic out of steps, to be held against a
+// threshold in seconds: metric is ttft, tpot or e2e, statistic is mean, p50, p90,
+// p95 or p99. Steps limited by the client and steps without the figure are left
+// out. Only TTFT and E2E stand in a queue, so only they predict a crossing.
+func LatencyPoints(steps []Step, metric, statistic string, threshold float64) []CrossingPoint {
+	var out []CrossingPoint
+	for i := range steps {
+		s := &steps[i]
+		sum := s.Verdict()
+		d, ok := sum.Metric(metric)
+		v, enough := d.Statistic(statistic)
+		if !ok || !enough || s.ClientLimited() {
+			continue
+		}
+		p := CrossingPoint{Concurrency: float64(s.Concurrency), Value: v.Or(0), SE: d.StatisticSE(statistic).Or(0), Dof: float64(len(sum.Batches) - 1), Requests: d.N}
+		if p.SE == 0 {
+			p.SE = d.Std.Or(0) // too few requests for an error: one of them could be the truth
+		}
+		if metric != "tpot" && s.VerdictBasis == BasisSteady {
+			p.Throughput, p.Predicted, p.PredictedSE = predictCrossing(sum, metric, d, statistic, threshold)
+		}
+		out = append(out, p)
+	}
+	return out
+}
+
+// predictCrossing is what one step alone says of where latency meets the
+// threshold if a queue is what it grows by: N* = X (T + D), the number in flight
+// at which a request that leaves after the threshold and its own time D past it
+// has met as many departures as there were requests before it (Little's law). For
+// the mean TTFT D is the time after the first token. Another statistic lies a
+// fixed distance from the mean, for a longer queue shifts them all alike.
+//
+// X is that of Little's law: simulated, it errs half as much as counting
+// departures does, which end in mid-wave. X and D vary against each other, so the
+// error is that of N* per batch.
+func predictCrossing(sum *Summary, metric string, d Dist, statistic string, threshold float64) (x, at, se float64) {
+	x, ok := sum.RequestThroughput.Value()
+	if !ok || sum.Completed == 0 || len(sum.Batches) < minBatches {
+		return 0, 0, 0
+	}
+	value, _ := d.Statistic(statistic)
+	at = x * (threshold + sum.E2E.Mean.Or(0) - value.Or(0))
+	var each []float64
+	for _, b := range sum.Batches {
+		mean := b.E2E
+		if metric == "ttft" {
+			mean = b.TTFT
+		}
+		if b.ResidenceSeconds > 0 && mean.IsKnown() {
+			each = append(each, sum.MeanInFlight.Or(0)*float64(b.Completed)/b.ResidenceSeconds*(threshold+b.E2E.Or(0)-mean.Or(0)))
+		}
+	}
+	own, ok := standardError(each).Value()
+	if !ok {
+		return 0, 0, 0
+	}
+	// What a percentile's distance from the mean adds.
+	more := max(0, math.Pow(d.StatisticSE(statistic).Or(0), 2)-math.Pow(d.SE.Or(0), 2))
+	return x, at, math.Hypot(own, x*math.Sqrt(more))
+}
+
+// Metric returns the distribution with the name it has in an SLO: ttft, tpot,
+// e2e or chunk_gap.
+func (s *Summary) Metric(name string) (Dist, bool) {
+	switch name {
+	case "ttft":
+		return s.TTFT, true
+	case "tpot":
+		return s.TPOT, true
+	case "e2e":
+		return s.E2E, true
+	case "chunk_gap":
+		return s.ChunkGap, true
+	}
+	return Dist{}, false
+}
+
+// LatencyLimit is the largest concurrency at which a latency statistic stays
+// within threshold seconds. boundBy names the criterion.
+func LatencyLimit(points []CrossingPoint, threshold float64, boundBy string) Limit {
+	c := Cross(points, threshold)
+	return limitOf(c, boundBy, largestBelow(points, func(p CrossingPoint) (float64, bool) { return p.Concurrency, p.Value <= threshold }))
+}
+
+// SuccessPoints counts successes and server failures of every step that the
+// client did not limit, over its verdict's figures.
+func SuccessPoints(steps []Step) []Successes {
+	var out []Successes
+	for i := range steps {
+		if s := &steps[i]; !s.ClientLimited() {
+			sum := s.Verdict()
+			out = append(out, Successes{float64(s.Concurrency), sum.Completed, sum.Failed})
+		}
+	}
+	return out
+}
+
+// SuccessLimit is the largest concurrency at which the success rate stays at or
+// above the threshold (a share of 1).
+func SuccessLimit(points []Successes, threshold float64) Limit {
+	return limitOf(SuccessCrossing(points, threshold), "success_rate", largestBelow(points, func(p Successes) (float64, bool) {
+		return p.Concurrency, p.total() > 0 && float64(p.Completed) >= threshold*p.total()
+	}))
+}
+
+// GainLimit is the largest concurrency at which throughput still gains enough
+// per doubling: the knee of the fitted curve. Slots are whole, so the estimate
+// is rounded to the nearest; any other knee is rounded down.
+func GainLimit(c Curve) Limit {
+	l := Limit{BoundBy: "throughput_gain"}
+	knee, ok := c.Knee.Value()
+	if !ok {
+		if len(c.Refusals) > 0 {
+			l.Note = c.Refusals[0]
+		}
+		if c.KneeBeyond {
+			l.AtLeast = loadgen.Known(c.ToConcurrency)
+		}
+		return l
+	}
+	round := math.Floor
+	if c.Model == modelSlots {
+		round = math.Round
+	}
+	l.Concurrency = loadgen.Known(round(knee))
+	l.Low = loadgen.Known(round(c.KneeLow.Or(knee)))
+	l.Confidence = loadgen.Known(0.95)
+	if high, ok := c.KneeHigh.Value(); ok {
+		l.High = loadgen.Known(round(high))
+	} else {
+		l.Note = fmt.Sprintf("the upper end of the interval lies above %s, the largest concurrency measured", number(c.ToConcurrency))
+	}
+	return l
+}
+
+// limitOf rounds a crossing down to whole concurrencies: 91.4 is a limit of 91.
+func limitOf(c Crossing, boundBy string, atLeast Number) Limit {
+	l := Limit{BoundBy: boundBy, Confidence: c.Confidence, Note: c.Note}
+	at, ok := c.At.Value()
+	if !ok {
+		l.AtLeast = atLeast
+		return l
+	}
+	floor := func(n Number) Number {
+		if v, ok := n.Value(); ok {
+			return loadgen.Known(math.Floor(v + 1e-9))
+		}
+		return n
+	}
+	l.Concurrency, l.Low, l.High = loadgen.Known(math.Floor(at+1e-9)), floor(c.Low), floor(c.High)
+	return l
+}
+
+func largestBelow[P any](points []P, held func(P) (float64, bool)) Number {
+	var top Number
+	for _, p := range points {
+		if n, ok := held(p); ok && n > top.Or(0) {
+			top = loadgen.Known(n)
+		}
+	}
+	return top
+}
