@@ -14,6 +14,8 @@ import (
 	"strings"
 
 	"gopkg.in/yaml.v3"
+
+	"github.com/capfind/capfind/loadgen"
 )
 
 // maxFileBytes bounds a configuration file; a larger one is surely a mistake.
@@ -284,4 +286,32 @@ func (f *File) resolvePaths(configPath string) {
 			*p = filepath.Join(dir, *p)
 		}
 	}
+}
+
+// APIKey returns the key that requests carry and where it came from: the
+// environment variable or file that the target names, else OPENAI_API_KEY.
+func (f *File) APIKey(lookup func(string) (string, bool)) (key loadgen.Secret, from string, err error) {
+	name := f.Target.APIKeyEnv
+	if name == "" && f.Target.APIKeyFile == "" {
+		name = "OPENAI_API_KEY"
+	}
+	text, from := "", name
+	if name != "" {
+		text, _ = lookup(name)
+	} else {
+		from = f.Target.APIKeyFile
+		b, err := os.ReadFile(from)
+		if err != nil {
+			return "", "", f.Problem("target.api_key_file", "%s cannot be read: %v", from, cause(err))
+		}
+		text = string(b)
+	}
+	text = strings.TrimSpace(text)
+	if strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+		return "", "", f.Problem("target.api_key_file", "the key in %s holds line breaks or control characters; it must be one line", from)
+	}
+	if text == "" {
+		return "", "", nil
+	}
+	return loadgen.Secret(text), from, nil
 }

@@ -1,0 +1,161 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/capfind/capfind/analysis"
+	"github.com/capfind/capfind/sweep"
+)
+
+// verdictTitles say in words what a verdict means.
+var verdictTitles = map[sweep.Verdict]string{
+	sweep.LimitFound:        "LIMIT FOUND",
+	sweep.NotReached:        "LIMIT NOT REACHED",
+	sweep.FailedAtFirstStep: "FAILED AT THE FIRST STEP",
+	sweep.ClientLimited:     "INCONCLUSIVE: THIS CLIENT WAS THE LIMIT",
+	sweep.Unstable:          "INCONCLUSIVE: THE SERVER CHANGED WHILE IT WAS MEASURED",
+	sweep.Interrupted:       "INTERRUPTED",
+}
+
+// answerText is the result for people: the verdict in a box, then what follows
+// from it, one subject a line.
+func answerText(r *sweep.Result, s style, columns int, dir string) string {
+	var b strings.Builder
+	columns = min(max(columns, 40), 100)
+	title := verdictTitles[r.Verdict]
+	if title == "" {
+		title = strings.ToUpper(strings.ReplaceAll(string(r.Verdict), "_", " "))
+	}
+	b.WriteString(box(title, wrap(r.Sentence, columns-4), s, columns))
+	for _, f := range facts(r) {
+		lines := wrap(f.text, columns-len(factIndent))
+		for i, line := range lines {
+			label := factIndent
+			if i == 0 {
+				label = s.bold(fmt.Sprintf("%-*s", len(factIndent), f.label))
+			}
+			b.WriteString(label + line + "\n")
+		}
+	}
+	if dir != "" {
+		b.WriteString(s.bold(fmt.Sprintf("%-*s", len(factIndent), "Report")) + dir + "/report.html\n")
+	}
+	return b.String()
+}
+
+const factIndent = "            "
+
+// fact is one subject of the answer.
+type fact struct{ label, text string }
+
+func facts(r *sweep.Result) []fact {
+	var out []fact
+	add := func(label, text string) {
+		if text != "" {
+			out = append(out, fact{label, text})
+		}
+	}
+	add("Production", production(r.Recommendation))
+	add("Ladder", ladderWords(r.Ladder))
+	if b := r.Bottleneck; b != nil {
+		add("Why", b.Sentence)
+	}
+	add("Peak", peakWords(r))
+	for i, w := range r.Warnings {
+		label := ""
+		if i == 0 {
+			label = "Warnings"
+		}
+		add(label, w)
+	}
+	return out
+}
+
+// production says what to set production to.
+func production(rec *analysis.Recommendation) string {
+	if rec == nil {
+		return ""
+	}
+	low, ok := rec.Low.Value()
+	if !ok {
+		return strings.Join(rec.Reasons, "; ")
+	}
+	text := fmt.Sprintf("set it to %.0f-%s requests in flight", low, rec.High.Format(0))
+	if low == rec.High.Or(0) {
+		text = fmt.Sprintf("set it to %.0f requests in flight", low)
+	}
+	if safe, ok := rec.BurstSafe.Value(); ok {
+		text += fmt.Sprintf("; %.0f is the most that is safe where requests arrive at random", safe)
+	}
+	return text
+}
+
+// ladderWords says what the guide's ladder alone gives, its script's suggestion
+// included.
+func ladderWords(l sweep.Ladder) string {
+	good, hasGood := l.LastGood.Value()
+	bad, hasBad := l.FirstBad.Value()
+	switch {
+	case hasGood && !hasBad:
+		return fmt.Sprintf("held at every step, up to %.0f", good)
+	case hasBad:
+		text := fmt.Sprintf("%.0f did not hold: %s", bad, l.Sentence)
+		if hasGood {
+			text = fmt.Sprintf("%.0f held, %s", good, text)
+		}
+		return text + fmt.Sprintf(" (the guide's script would suggest %s)", l.ScriptSuggestion.Format(0))
+	}
+	return ""
+}
+
+func peakWords(r *sweep.Result) string {
+	if !r.Peak.RequestThroughput.IsKnown() {
+		return ""
+	}
+	text := fmt.Sprintf("%s req/s at %s in flight", r.Peak.RequestThroughput.Format(2), r.Peak.Concurrency.Format(0))
+	if r.Efficiency.MaxEfficiency.IsKnown() {
+		text += fmt.Sprintf("; highest efficiency %s req/s per request in flight, at %s",
+			r.Efficiency.MaxEfficiency.Format(3), r.Efficiency.OptimalConcurrency.Format(0))
+	}
+	return text
+}
+
+// box draws a frame around a title and its lines.
+func box(title string, lines []string, s style, columns int) string {
+	inner := columns - 4
+	edge := strings.Repeat("─", columns-2)
+	pad := func(text string) string {
+		return strings.Repeat(" ", max(inner-utf8.RuneCountInString(text), 0))
+	}
+	var b strings.Builder
+	b.WriteString("┌" + edge + "┐\n")
+	b.WriteString("│ " + s.bold(title) + pad(title) + " │\n")
+	for _, line := range lines {
+		b.WriteString("│ " + line + pad(line) + " │\n")
+	}
+	b.WriteString("└" + edge + "┘\n")
+	return b.String()
+}
+
+// wrap breaks text into lines of at most columns characters, at spaces.
+func wrap(text string, columns int) []string {
+	var lines []string
+	line := ""
+	for _, word := range strings.Fields(text) {
+		switch {
+		case line == "":
+			line = word
+		case utf8.RuneCountInString(line)+1+utf8.RuneCountInString(word) > columns:
+			lines = append(lines, line)
+			line = word
+		default:
+			line += " " + word
+		}
+	}
+	if line != "" {
+		lines = append(lines, line)
+	}
+	return lines
+}
