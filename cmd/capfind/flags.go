@@ -25,7 +25,7 @@ func keyFlags(sections ...section) []keyFlag {
 	taken := map[string]bool{}
 	for _, s := range sections {
 		for _, k := range config.Keys() {
-			if k.Section || (k.Path != s && !strings.HasPrefix(k.Path, s+".")) {
+			if !belongs(k, s) {
 				continue
 			}
 			if name := config.FlagName(k.Path); !taken[name] {
@@ -35,6 +35,20 @@ func keyFlags(sections ...section) []keyFlag {
 		}
 	}
 	return out
+}
+
+// simulator is the section whose keys have flags only where a simulator is all
+// that is configured; elsewhere one flag takes the whole section as YAML.
+const simulator section = "target.simulator"
+
+func belongs(k config.Key, s section) bool {
+	switch {
+	case k.Path == simulator:
+		return s == "target"
+	case k.Section || strings.HasPrefix(k.Path, simulator+".") && s != simulator:
+		return false
+	}
+	return k.Path == s || strings.HasPrefix(k.Path, s+".")
 }
 
 // shortNames are further names of flags that are typed often.

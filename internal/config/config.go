@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/capfind/capfind/analysis"
+	"github.com/capfind/capfind/internal/simserver"
 	"github.com/capfind/capfind/loadgen"
 	"github.com/capfind/capfind/loadgen/prompt"
 	"github.com/capfind/capfind/sweep"
@@ -33,6 +34,7 @@ type File struct {
 // Target is the endpoint under test, or a simulated one.
 type Target struct {
 	loadgen.Target `yaml:",inline"`
+	Simulator      *simserver.Config `yaml:"simulator,omitempty"` // instead of base_url: a simulated server whose true limits are known, started for the run
 }
 
 // Load is one load point: the guide's three core parameters and what belongs to

@@ -8,6 +8,7 @@ import (
 
 	"gopkg.in/yaml.v3"
 
+	"github.com/capfind/capfind/internal/simserver"
 	"github.com/capfind/capfind/sweep"
 )
 
@@ -264,7 +265,13 @@ func (d *decoder) anything(n *yaml.Node, key string, depth int) (any, bool) {
 }
 
 // newDefault returns a pointer to a new t, filled with the defaults of its type.
-func newDefault(t reflect.Type) reflect.Value { return reflect.New(t) }
+func newDefault(t reflect.Type) reflect.Value {
+	v := reflect.New(t)
+	if t == reflect.TypeFor[simserver.Config]() {
+		v.Elem().Set(reflect.ValueOf(simserver.Default()))
+	}
+	return v
+}
 
 func join(key, name string) string {
 	if key == "" {

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -78,6 +79,7 @@ func packageComments(pkg string, out map[string]string) error {
 			if !ok {
 				return true
 			}
+			out[pkg+"."+spec.Name.Name] = strings.Join(strings.Fields(docOf(file, spec)), " ")
 			if st, ok := spec.Type.(*ast.StructType); ok {
 				for _, f := range st.Fields.List {
 					for _, ident := range f.Names {
@@ -92,11 +94,35 @@ func packageComments(pkg string, out map[string]string) error {
 	return nil
 }
 
+// docOf returns the comment above a type.
+func docOf(file *ast.File, spec *ast.TypeSpec) string {
+	for _, decl := range file.Decls {
+		if gen, ok := decl.(*ast.GenDecl); ok && slices.Contains(gen.Specs, ast.Spec(spec)) {
+			return spec.Doc.Text() + gen.Doc.Text()
+		}
+	}
+	return ""
+}
+
+// docOfField is the comment of a field; else that of the section it holds, or
+// of the small section that it is in.
+func docOfField(all map[string]string, f field) string {
+	if doc := all[f.owner.PkgPath()+"."+f.owner.Name()+"."+f.goName]; doc != "" {
+		return doc
+	}
+	t := f.owner
+	if isSection(f.typ) {
+		t = f.typ
+	}
+	doc := all[t.PkgPath()+"."+t.Name()]
+	return strings.TrimSuffix(strings.TrimPrefix(doc, t.Name()+" "), ".")
+}
+
 func generatedKeys() ([]byte, error) {
 	all, err := comments()
 	var b bytes.Buffer
 	walkKeys(reflect.ValueOf(Default()).Elem(), "", func(path string, f field, _ reflect.Value) {
-		doc := all[f.owner.PkgPath()+"."+f.owner.Name()+"."+f.goName]
+		doc := docOfField(all, f)
 		if doc == "" {
 			err = errors.Join(err, fmt.Errorf("%s: the field %s.%s has no comment to describe it", path, f.owner, f.goName))
 		}
@@ -122,10 +148,14 @@ func generatedDocs() []byte {
 			fmt.Fprintf(&b, "\n## %s\n%s: %s.\n", k.Path, sentence(k.Doc), strings.Join(Presets, ", "))
 			continue
 		}
+		if k.Path == simulatorKey {
+			fmt.Fprintf(&b, "\n## %s\n%s. The flags are those of `capfind simulate`.\n\n| key | value | default | flag | meaning |\n|---|---|---|---|---|\n", k.Path, sentence(k.Doc))
+		}
 		if k.Section {
 			continue
 		}
 		_, key, _ := strings.Cut(k.Path, ".")
+		key = strings.TrimPrefix(key, "simulator.")
 		def := k.Default
 		if def != "" {
 			def = "`" + def + "`"
@@ -134,6 +164,8 @@ func generatedDocs() []byte {
 	}
 	return b.Bytes()
 }
+
+const simulatorKey = "target.simulator"
 
 func sentence(doc string) string {
 	if doc == "" {

@@ -21,7 +21,8 @@ type Key struct {
 }
 
 // FlagName returns the flag that sets a key: its path without the section,
-// words joined by dashes.
+// words joined by dashes. The simulator's keys have flags where a simulator is
+// all that is configured.
 func FlagName(path string) string {
 	if name, ok := flagNames[path]; ok {
 		return name
@@ -30,6 +31,7 @@ func FlagName(path string) string {
 	if !ok {
 		rest = path
 	}
+	rest = strings.TrimPrefix(rest, "simulator.")
 	return strings.NewReplacer(".", "-", "_", "-").Replace(rest)
 }
 

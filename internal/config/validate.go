@@ -107,6 +107,9 @@ func (f *File) validate(lookup func(string) (string, bool)) Problems {
 // choices, negative numbers, and infinities but where they have a meaning.
 func (c *checker) everyKey() {
 	walkKeys(reflect.ValueOf(c.f).Elem(), "", func(path string, _ field, v reflect.Value) {
+		if strings.HasPrefix(path, "target.simulator.") {
+			return // the simulator checks its own
+		}
 		if v.Kind() == reflect.Pointer && !v.IsNil() {
 			v = v.Elem()
 		}
@@ -141,7 +144,10 @@ var mayBeInfinite = map[string]bool{"load.request_rate": true, "load.burstiness"
 
 func (c *checker) target(lookup func(string) (string, bool)) {
 	t := &c.f.Target
-	c.failIf(t.BaseURL == "", "target.base_url",
+	if t.Simulator != nil {
+		c.simulator(t)
+	}
+	c.failIf(t.BaseURL == "" && t.Simulator == nil, "target.base_url",
 		"missing: give the server's URL, e.g. http://127.0.0.1:8000/v1 (or --base-url, or OPENAI_BASE_URL)")
 	c.url("target.base_url", t.BaseURL)
 	c.url("target.gpu_metrics_url", t.GPUMetricsURL)
@@ -176,6 +182,14 @@ func (c *checker) readable(key, path string) {
 		return
 	}
 	file.Close()
+}
+
+// simulator checks the simulated server that takes the place of a real one.
+func (c *checker) simulator(t *Target) {
+	c.failIf(t.BaseURL != "", "target.base_url", "give either this or target.simulator, not both")
+	for _, p := range t.Simulator.Validate() {
+		c.fail("target.simulator."+p.Key, "%s", p.Message)
+	}
 }
 
 // cause is the system's own words, without the path that the message names
