@@ -59,10 +59,10 @@ func (c Config) Validate() []Problem {
 		add("dataset", "unknown data set %q: use one of %s", c.Dataset, strings.Join(Datasets(), ", "))
 		return all
 	}
-	if c.fromFile() {
-		c.validateFile(add)
-	} else {
+	if c.Generated() {
 		c.validateGenerated(add)
+	} else {
+		c.validateFile(add)
 	}
 	if c.RangeRatio < 0 || c.RangeRatio >= 1 || math.IsNaN(c.RangeRatio) {
 		add("range_ratio", "%v is outside 0 to 1 (1 excluded): 0.2 means lengths from 80 %% to 120 %%", c.RangeRatio)
@@ -91,7 +91,9 @@ func (c Config) Validate() []Problem {
 	return all
 }
 
-func (c Config) fromFile() bool { return c.Dataset == ShareGPT || c.Dataset == JSONL }
+// Generated reports whether the prompts are made here, with lengths in tokens,
+// rather than read from a file.
+func (c Config) Generated() bool { return c.Dataset != ShareGPT && c.Dataset != JSONL }
 
 // maxLength is the longest prompt or answer that can be asked for, in tokens:
 // beyond every model's context, and short of what memory could not hold.

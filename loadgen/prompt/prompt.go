@@ -48,8 +48,8 @@ func New(ctx context.Context, c Config, size Sizer) (s Source, notes []string, e
 		}
 		return nil, nil, errors.Join(all...)
 	}
-	if c.fromFile() {
-		return openDataset(ctx, c)
+	if c.Generated() {
+		return newGenerated(c, size), nil, nil
 	}
-	return newGenerated(c, size), nil, nil
+	return openDataset(ctx, c)
 }

@@ -68,7 +68,7 @@ const (
 // longer than the prompt asked for, say), the best Sizer found is returned and
 // Within is false. A data set of given texts needs no Sizer.
 func Calibrate(ctx context.Context, c Config, count Counter) (Sizer, Calibration, error) {
-	if c.fromFile() {
+	if !c.Generated() {
 		return Sizer{}, Calibration{Within: true}, nil
 	}
 	p := prober{ctx: ctx, count: count}

@@ -1,0 +1,216 @@
+package probe
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/capfind/capfind/loadgen"
+	"github.com/capfind/capfind/loadgen/api"
+)
+
+const (
+	shortTimeout = 10 * time.Second // of a request that no model works on
+	answerMost   = 8 << 20          // bytes read of such an answer
+)
+
+// server is the connection to one target.
+type server struct {
+	target  loadgen.Target
+	client  *http.Client
+	secrets []string
+}
+
+func newServer(t loadgen.Target, key loadgen.Secret) (*server, error) {
+	client, err := loadgen.NewHTTPClient(t, key)
+	if err != nil {
+		return nil, err
+	}
+	return &server{target: t, client: client, secrets: secretsOf(t, key)}, nil
+}
+
+// secretsOf lists what a server might quote back and no message may hold.
+func secretsOf(t loadgen.Target, key loadgen.Secret) []string {
+	all := []string{key.Reveal()}
+	for _, value := range t.Headers {
+		all = append(all, strings.Fields(value.Reveal())...)
+	}
+	if u, err := url.Parse(t.BaseURL); err == nil && u.User != nil {
+		password, _ := u.User.Password()
+		all = append(all, password)
+	}
+	return all
+}
+
+// clean removes secrets from a text. Words of under four letters are too common
+// to be told from a secret.
+func (s *server) clean(text string) string {
+	for _, secret := range s.secrets {
+		if len(secret) >= 4 {
+			text = strings.ReplaceAll(text, secret, "<redacted>")
+		}
+	}
+	return text
+}
+
+// publicURL returns a URL without credentials and query.
+func publicURL(address string) string {
+	u, err := url.Parse(address)
+	if err != nil {
+		return "the target"
+	}
+	u.User, u.RawQuery, u.Fragment = nil, "", ""
+	return u.String()
+}
+
+// response is an answer that was read whole.
+type response struct {
+	method, url string // as in Error
+	status      int
+	header      http.Header
+	body        []byte
+}
+
+// get fetches a resource of the server. The error is always an *Error, or ctx's.
+func (s *server) get(ctx context.Context, path string) (*response, error) {
+	return s.small(ctx, http.MethodGet, path, nil)
+}
+
+// post sends a small JSON request that no model works on.
+func (s *server) post(ctx context.Context, path string, body any) (*response, error) {
+	text, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	return s.small(ctx, http.MethodPost, path, text)
+}
+
+func (s *server) small(ctx context.Context, method, path string, body []byte) (*response, error) {
+	bounded, cancel := context.WithTimeout(ctx, shortTimeout)
+	defer cancel()
+	r, resp, err := s.start(bounded, method, path, body)
+	if err == nil {
+		defer resp.Body.Close()
+		if r.body, err = io.ReadAll(io.LimitReader(resp.Body, answerMost)); err != nil {
+			err = s.unreachable(r, err)
+		}
+	}
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	return r, err
+}
+
+// start sends a request and returns the answer with its body unread.
+func (s *server) start(ctx context.Context, method, path string, body []byte) (*response, *http.Response, error) {
+	address, err := s.target.URL(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	r := &response{method: method, url: publicURL(address)}
+	request, err := http.NewRequestWithContext(ctx, method, address, bytes.NewReader(body))
+	if err != nil {
+		return nil, nil, err
+	}
+	if body != nil {
+		request.Header.Set("Content-Type", "application/json")
+		request.Header.Set("Accept", "text/event-stream, application/x-ndjson, application/json")
+	}
+	resp, err := s.client.Do(request)
+	if err != nil {
+		return r, nil, s.unreachable(r, err)
+	}
+	r.status, r.header = resp.StatusCode, resp.Header
+	return r, resp, nil
+}
+
+// unreachable words a failure of the connection.
+func (s *server) unreachable(r *response, err error) error {
+	if outer := (*url.Error)(nil); errors.As(err, &outer) {
+		err = outer.Err // the outer error repeats method and URL
+	}
+	text := err.Error()
+	advice := "check base_url, and that the server is running"
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		text, advice = "no answer in time", "check base_url, and that no firewall drops the connection"
+	case strings.Contains(text, "server gave HTTP response to HTTPS client"):
+		advice = "the server speaks plain HTTP: write http:// in base_url"
+	case strings.Contains(text, "malformed HTTP response"):
+		advice = "the server may want TLS: try https:// in base_url"
+	case strings.Contains(text, "x509") || strings.Contains(text, "tls: "):
+		advice = "set ca_file to the authority that signed the server's certificate, or insecure_skip_verify"
+	case strings.Contains(text, "no such host"):
+		advice = "check the host name in base_url"
+	}
+	return &Error{Kind: ErrUnreachable, Method: r.method, URL: r.url, Text: s.clean(text), Advice: advice}
+}
+
+// fault turns an answer that is no success into an error, by its status.
+func (s *server) fault(r *response) *Error {
+	e := &Error{Kind: ErrRefused, Method: r.method, URL: r.url, Status: r.status, Text: s.clean(api.ErrorText(r.body))}
+	switch {
+	case r.status == http.StatusUnauthorized || r.status == http.StatusForbidden:
+		e.Kind = ErrAuth
+		e.Advice = "set the key's environment variable (api_key_env, or OPENAI_API_KEY) or api_key_file"
+	case notReady(r.status):
+		e.Kind = ErrNotReady
+		e.Advice = "wait until the model is loaded and the server takes requests"
+	case r.status >= 300 && r.status < 400:
+		e.Kind = ErrUnreachable
+		e.Text = "redirects to " + publicURL(r.header.Get("Location"))
+		e.Advice = "write the new address into base_url"
+	case r.status == http.StatusNotFound || r.status == http.StatusMethodNotAllowed:
+		e.Kind = ErrAPI
+		e.Advice = "check the path of base_url, and api"
+	}
+	return e
+}
+
+// notReady reports whether a status means that a later request may succeed.
+func notReady(status int) bool {
+	switch status {
+	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		return true
+	}
+	return false
+}
+
+// object reads a JSON object; nil where the answer is none.
+func (r *response) object() map[string]json.RawMessage {
+	var o map[string]json.RawMessage
+	if r == nil || r.status != http.StatusOK || json.Unmarshal(r.body, &o) != nil {
+		return nil
+	}
+	return o
+}
+
+// read decodes a 200 answer and reports whether it could.
+func (r *response) read(into any) bool {
+	return r != nil && r.status == http.StatusOK && json.Unmarshal(r.body, into) == nil
+}
+
+func mediaType(h http.Header) string {
+	media, _, err := mime.ParseMediaType(h.Get("Content-Type"))
+	if err != nil {
+		return ""
+	}
+	return media
+}
+
+// retryAfter returns the pause that an answer asks for, at most half a minute.
+func retryAfter(h http.Header) time.Duration {
+	seconds, err := strconv.ParseFloat(strings.TrimSpace(h.Get("Retry-After")), 64)
+	if err != nil || !(seconds > 0) {
+		return 0
+	}
+	return time.Duration(min(seconds, 30) * float64(time.Second))
+}

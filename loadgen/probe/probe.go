@@ -1,0 +1,387 @@
+// Package probe finds out what there is to know about a server before the clock
+// starts: which API it speaks, which model it serves, whether it is ready, which
+// parameters it refuses, whether it streams, and how many words make a prompt of
+// the length asked for.
+package probe
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"net/http"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/capfind/capfind/loadgen"
+	"github.com/capfind/capfind/loadgen/api"
+	"github.com/capfind/capfind/loadgen/prompt"
+)
+
+// Options say what the probe is for.
+type Options struct {
+	Workload        prompt.Config // what will be asked; its zero value is prompt.Default
+	Wait            time.Duration // how long to wait for a server that says it is not ready; 0: not at all
+	WaitForStart    bool          // wait as long also while nothing takes the connection
+	SkipCalibration bool
+	Progress        func(text string) // hears what takes a while; may be nil
+}
+
+// Found is what is known of a server.
+type Found struct {
+	Target        loadgen.Target // as given, with API and Model filled in
+	Protocol      api.Protocol
+	Options       api.Options // for every request, the server's quirks settled
+	BaseURL       string      // credentials removed
+	Kind          Kind
+	Server        string // kind and version, e.g. "vllm 0.11.0"; empty where unknown
+	Model         string
+	Models        []string // as listed; nil where there is no list
+	ContextLength int      // tokens; 0 where unknown
+	MetricsURL    string   // Prometheus endpoint; empty where there is none
+
+	Streams     bool // false: the answers are plain JSON, so there is no TTFT
+	Buffered    bool // streamed, but all at once: something holds the stream back
+	HoldsOutput bool // the warm-up answer had exactly the length asked for
+	CountsUsage bool // the server counts output tokens; else events are counted
+	Sizer       prompt.Sizer
+	Calibration prompt.Calibration // zero where there was none
+
+	Notes    []string // what was found and done, for people: dropped parameters and the like
+	Warnings []string // what makes figures mean less than they seem
+
+	server    *server
+	readyPath string
+}
+
+// Ready asks the server whether it takes requests; nil when it does.
+func (f *Found) Ready(ctx context.Context) error {
+	defer f.server.client.CloseIdleConnections()
+	return f.server.ready(ctx, f.readyPath)
+}
+
+// finder is a Found in the making.
+type finder struct {
+	Found
+	*server
+	options  Options
+	patience patience
+	id       *identity
+	warmUp   prompt.Request
+	counted  int // prompt tokens of the warm-up request, by the server's count
+}
+
+// Discover probes the target. It sends one warm-up request (two where the first
+// leaves a doubt) and, where prompts are generated, some short ones to calibrate
+// their length. Its error is an *Error wherever the server is the reason.
+func Discover(ctx context.Context, t loadgen.Target, key loadgen.Secret, o Options) (*Found, error) {
+	s, err := newServer(t, key)
+	if err != nil {
+		return nil, err
+	}
+	defer s.client.CloseIdleConnections()
+	if o.Workload.Dataset == "" {
+		o.Workload = prompt.Default()
+	}
+	if o.Progress == nil {
+		o.Progress = func(string) {}
+	}
+	now := time.Now()
+	f := &finder{server: s, options: o, patience: patience{now.Add(o.Wait), o.WaitForStart, o.Progress, now}}
+	f.Found.server = s
+	for _, step := range []func(context.Context) error{
+		f.identifyPatiently, f.settle, f.checkContext, f.judge, f.calibrate,
+	} {
+		if err := step(ctx); err != nil {
+			return nil, err
+		}
+	}
+	f.MetricsURL = s.metricsURL(ctx)
+	return &f.Found, ctx.Err()
+}
+
+func (f *finder) note(text string)     { f.Notes = append(f.Notes, text) }
+func (f *finder) warn(text string)     { f.Warnings = append(f.Warnings, text) }
+func (f *finder) progress(text string) { f.options.Progress(text) }
+
+// identifyPatiently waits until the server says who it is.
+func (f *finder) identifyPatiently(ctx context.Context) error {
+	for {
+		id, err := f.identify(ctx)
+		if err == nil {
+			// The list may be there before the model is.
+			err = f.ready(ctx, id.readyPath())
+		}
+		if err == nil {
+			f.id = id
+			break
+		}
+		if err := f.patience.wait(ctx, err, 0); err != nil {
+			return err
+		}
+	}
+	base, err := f.target.URL("/models")
+	if err != nil {
+		return err
+	}
+	f.BaseURL = strings.TrimSuffix(publicURL(base), "/models")
+	f.Kind, f.Server, f.Models = f.id.kind, f.id.server(), f.id.models
+	f.readyPath = f.id.readyPath()
+	if f.Model, err = f.chooseModel(f.id, f.target.Model); err != nil {
+		return err
+	}
+	f.ContextLength = max(f.id.context, f.id.contexts[f.Model])
+	return nil
+}
+
+// candidates lists the APIs to try, the likeliest first.
+func (f *finder) candidates() ([]string, error) {
+	if named := f.target.API; named != "" && named != "auto" {
+		_, err := api.ByName(named)
+		return []string{named}, err
+	}
+	switch f.Kind {
+	case KindOllama:
+		return []string{"ollama", "openai-chat"}, nil
+	case KindTGI:
+		return []string{"openai-chat", "tgi"}, nil
+	case KindSGLang:
+		return []string{"openai-chat", "openai-completions", "sglang"}, nil
+	case KindVLLM, KindLlamaCPP:
+		return []string{"openai-chat", "openai-completions"}, nil
+	}
+	return api.Names(), nil
+}
+
+// Lengths of the warm-up request. The answer is long enough to tell a stream from
+// a buffered one, and an end-of-sequence token from a length that is held.
+const (
+	warmUpWords  = 32
+	warmUpOutput = 32
+	warmUpNumber = 1 << 38 // of its prompt: no run gets there
+)
+
+// settle finds the API that answers, and the parameters that it takes, by a
+// warm-up request.
+func (f *finder) settle(ctx context.Context) error {
+	names, err := f.candidates()
+	if err != nil {
+		return err
+	}
+	c := prompt.Default()
+	c.InputLen, c.OutputLen, c.Seed = warmUpWords, warmUpOutput, f.options.Workload.Seed
+	source, _, err := prompt.New(ctx, c, prompt.Sizer{})
+	if err != nil {
+		return err
+	}
+	if f.warmUp, err = source.Request(warmUpNumber); err != nil {
+		return err
+	}
+	f.progress("sending a warm-up request")
+	for i, name := range names {
+		if f.Protocol, err = api.ByName(name); err != nil {
+			return err
+		}
+		f.Options = api.Options{
+			Model: f.Model, Extra: f.target.ExtraBody, NoStream: f.target.NoStream,
+			HoldOutputLength: f.options.Workload.HoldOutput, Temperature: f.options.Workload.Temperature,
+		}
+		notes := len(f.Notes)
+		if err = f.tryProtocol(ctx); err == nil || !errors.Is(err, ErrAPI) || i == len(names)-1 {
+			break
+		}
+		f.Notes = f.Notes[:notes]
+	}
+	if err != nil {
+		if len(names) > 1 && errors.Is(err, ErrAPI) {
+			base, _ := f.target.URL("")
+			return &Error{Kind: ErrAPI, Method: http.MethodPost, URL: publicURL(base),
+				Text: "tried " + strings.Join(names, ", "), Advice: "check the path of base_url, or set api"}
+		}
+		return err
+	}
+	f.Target = f.target
+	f.Target.API, f.Target.Model = f.Protocol.Name(), f.Model
+	return nil
+}
+
+// tryProtocol sends the warm-up request and gives up refused parameters until it
+// is answered.
+func (f *finder) tryProtocol(ctx context.Context) error {
+	for {
+		a, err := f.askPatiently(ctx, f.warmUp)
+		if err == nil {
+			f.learn(a)
+			return nil
+		}
+		e := (*Error)(nil)
+		if !errors.As(err, &e) || e.Kind != ErrRefused || e.Status != http.StatusBadRequest && e.Status != http.StatusUnprocessableEntity {
+			return err
+		}
+		// Every adjustment is made once, so this ends.
+		notes := adjust(&f.Options, e.Text)
+		if len(notes) == 0 {
+			return err
+		}
+		f.Notes = append(f.Notes, notes...)
+	}
+}
+
+// askPatiently sends a request, waiting as long as the server says it is not
+// ready, and turns every refusal into an error.
+func (f *finder) askPatiently(ctx context.Context, r prompt.Request) (*reply, error) {
+	for {
+		a, err := f.ask(ctx, f.Protocol, f.Options, r)
+		if err != nil {
+			return nil, err
+		}
+		e := f.refusal(a)
+		if e == nil {
+			return a, nil
+		}
+		if err := f.patience.wait(ctx, e, retryAfter(a.header)); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// unknownModel matches complaints about the model among other bad requests.
+var unknownModel = regexp.MustCompile(`model.*(not exist|not found|unknown|required|no such)|(unknown|no such|missing|invalid) model`)
+
+// refusal returns what is wrong with a reply; nil where it is a proper answer.
+func (f *finder) refusal(a *reply) *Error {
+	if a.status != http.StatusOK {
+		e := f.fault(a.response)
+		text := strings.ToLower(e.Text)
+		switch {
+		case e.Kind == ErrAPI && strings.Contains(text, "model"), e.Kind == ErrRefused && unknownModel.MatchString(text):
+			e.Kind, e.Advice = ErrModel, "set model to one of: "+shortList(f.Models)
+		case e.Kind == ErrRefused && strings.Contains(text, "template"):
+			// A base model has no chat template: the next API may do.
+			e.Kind, e.Advice = ErrAPI, "set api: openai-completions, which needs no chat template"
+		case e.Kind == ErrRefused:
+			e.Advice = "the server's own words should say what it wants; extra_body and api change what is sent"
+		}
+		return e
+	}
+	e := &Error{Kind: ErrRefused, Method: a.method, URL: a.url, Status: a.status}
+	switch {
+	case a.problem != "":
+		e.Text = f.clean(a.problem)
+	case a.outputs == 0:
+		e.Text, e.Advice = "the answer holds no output", "check api and model: another API may fit the server"
+	case !a.proper:
+		e.Text, e.Advice = "the answer ended without a finish mark", "look at the server's log, or at a proxy in between"
+	default:
+		return nil
+	}
+	return e
+}
+
+// learn notes what the warm-up answer shows.
+func (f *finder) learn(a *reply) {
+	f.Streams = !a.plain
+	f.CountsUsage = a.outputTokens > 0
+	f.HoldsOutput = a.counted() == warmUpOutput
+	f.counted = a.promptTokens
+	f.Buffered = a.buffered()
+}
+
+// buffered reports whether an answer that should have come bit by bit came at
+// once. A model takes milliseconds for a token; shorter mean gaps, after a wait,
+// mean that something collected them.
+func (a *reply) buffered() bool {
+	const shortestGap, shortestWait = 200 * time.Microsecond, 20 * time.Millisecond
+	if a.plain || a.last < shortestWait || a.counted() < warmUpOutput/2 {
+		return false
+	}
+	return (a.last-a.first)/time.Duration(a.counted()) < shortestGap
+}
+
+// judge turns what the warm-up showed into notes and warnings.
+func (f *finder) judge(ctx context.Context) error {
+	if f.Buffered {
+		// The first answer of a cold server proves little.
+		a, err := f.askPatiently(ctx, f.warmUp)
+		if err != nil {
+			return err
+		}
+		f.learn(a)
+	}
+	if !f.Streams && !f.target.NoStream {
+		f.warn("the server does not stream: it answered in one piece, so there is no TTFT, and latency is judged by E2E")
+	}
+	if f.Buffered {
+		f.warn("the answer came all at once at its end: something between here and the model (a proxy?) collects the stream, so TTFT is about E2E; switch its buffering off")
+	}
+	if !f.CountsUsage {
+		f.note("the server does not count output tokens: output events are counted instead")
+	}
+	if f.Options.HoldOutputLength && !f.HoldsOutput {
+		f.warn("the server does not hold the output length: the warm-up answer of " + fmt.Sprint(warmUpOutput) + " tokens ended early or late, so answers are as long as the model likes")
+	}
+	return nil
+}
+
+// checkContext refuses a workload of which every request would be too long.
+func (f *finder) checkContext(ctx context.Context) error {
+	if f.Kind == KindOllama { // it knows only of a model that is loaded
+		f.ContextLength = f.loadedContext(ctx)
+	}
+	c := f.options.Workload
+	if f.ContextLength == 0 || !c.Generated() {
+		return nil
+	}
+	longest := func(mean int) int { return int(math.Ceil(float64(mean) * (1 + c.RangeRatio))) }
+	turns := 1
+	if c.Dataset == prompt.Conversation {
+		turns = c.Turns
+	}
+	need := c.PrefixLen + turns*(longest(c.InputLen)+longest(c.OutputLen))
+	if need <= f.ContextLength {
+		return nil
+	}
+	return &Error{Kind: ErrContext,
+		Text:   fmt.Sprintf("a request takes up to %d tokens, and %s has a context of %d", need, cmp.Or(f.Model, "the model"), f.ContextLength),
+		Advice: "lower input_len or output_len, or serve the model with a longer context"}
+}
+
+// loadedContext returns the context length that Ollama loaded the model with; 0
+// where it does not say.
+func (f *finder) loadedContext(ctx context.Context) int {
+	var list struct {
+		Models []struct {
+			Name          string `json:"name"`
+			ContextLength int    `json:"context_length"`
+		} `json:"models"`
+	}
+	r, err := f.get(ctx, "/api/ps")
+	if err != nil || !r.read(&list) {
+		return 0
+	}
+	for _, m := range list.Models {
+		if m.Name == f.Model || m.Name == f.Model+":latest" {
+			return m.ContextLength
+		}
+	}
+	return 0
+}
+
+// Describe says in one line what was found.
+func (f *Found) Describe() string {
+	parts := []string{f.Protocol.Name() + " at " + f.BaseURL}
+	for _, part := range []string{f.Server, f.Model} {
+		if part != "" {
+			parts = append(parts, part)
+		}
+	}
+	if f.ContextLength > 0 {
+		parts = append(parts, fmt.Sprintf("context %d tokens", f.ContextLength))
+	}
+	if f.MetricsURL != "" {
+		parts = append(parts, "telemetry at "+f.MetricsURL)
+	}
+	return strings.Join(parts, ", ")
+}
