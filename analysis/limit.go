@@ -19,18 +19,3 @@ type Band struct {
 	Low  float64 `yaml:"low" json:"low"`   // share of the limit, lower end of the band
 	High float64 `yaml:"high" json:"high"` // share of the limit, upper end of the band
 }
-
-// Bottleneck is what saturates, and how we know.
-type Bottleneck struct {
-	Kind     string   `json:"kind"` // slots, memory_bandwidth, kv_cache, prefill, rate_limiter, error_rate, crash, queue_cap, front_end, client, unknown
-	Sentence string   `json:"sentence"`
-	Evidence []string `json:"evidence"`
-	Shares   *Shares  `json:"shares"` // of the response time at the last good step
-}
-
-// Shares splits the mean response time; shares of 1.
-type Shares struct {
-	Queue   Number `json:"queue"`
-	Prefill Number `json:"prefill"`
-	Decode  Number `json:"decode"`
-}
