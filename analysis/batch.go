@@ -128,6 +128,12 @@ func studentT(dof float64) float64 {
 	return distuv.StudentsT{Mu: 0, Sigma: 1, Nu: max(dof, 1)}.Quantile(0.975)
 }
 
+func (m *timeMeans) join(o *timeMeans) {
+	m.ttft.join(o.ttft)
+	m.tpot.join(o.tpot)
+	m.e2e.join(o.e2e)
+}
+
 // roughError is a relative standard error that is itself a poor estimate; 0 where
 // there is none.
 type roughError struct {

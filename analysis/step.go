@@ -231,7 +231,10 @@ type Slice struct {
 	RequestRate      Number  `json:"request_throughput"`
 	OutputThroughput Number  `json:"output_throughput"`
 	TTFTMean         Number  `json:"ttft_seconds"` // of requests sent in the slice
-	Failed           int     `json:"failed"`
+	TPOTMean         Number  `json:"tpot_seconds"` // likewise
+	E2EMean          Number  `json:"e2e_seconds"`  // likewise
+	Completed        int     `json:"completed"`    // ended in the slice
+	Failed           int     `json:"failed"`       // likewise
 }
 
 // TelemetryPoint is one scrape of the server's metrics: a line of

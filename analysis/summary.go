@@ -195,6 +195,11 @@ func (m *mean) add(v float64) {
 	m.n++
 }
 
+func (m *mean) join(o mean) {
+	m.sum += o.sum
+	m.n += o.n
+}
+
 func (m *mean) addIf(ok bool, v int) {
 	if ok {
 		m.add(float64(v))

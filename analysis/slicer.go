@@ -1,48 +1,12 @@
 package analysis
 
 import (
-	"math"
-	"slices"
 	"time"
 
 	"github.com/capfind/capfind/loadgen"
 )
 
-const (
-	histogramBins = 40
-	seriesSlices  = 60
-)
-
-// ttftBins is the histogram of TTFT over successes, its bars equally wide on a
-// log axis from the smallest to the largest value.
-func ttftBins(parts []part) []Bin {
-	var v []float64
-	for i := range parts {
-		for _, s := range parts[i].cohort {
-			if t, ok := s.TTFT(); ok && s.Class == loadgen.Success {
-				v = append(v, max(t.Seconds(), 1e-6)) // a log axis has no 0
-			}
-		}
-	}
-	if len(v) == 0 {
-		return nil
-	}
-	low, high := slices.Min(v), slices.Max(v)
-	if low == high {
-		return []Bin{{From: low, To: high, Count: len(v)}}
-	}
-	width := math.Log(high/low) / histogramBins
-	bins := make([]Bin, histogramBins)
-	for i := range bins {
-		bins[i].From = low * math.Exp(width*float64(i))
-		bins[i].To = low * math.Exp(width*float64(i+1))
-	}
-	bins[histogramBins-1].To = high
-	for _, t := range v {
-		bins[min(int(math.Log(t/low)/width), histogramBins-1)].Count++
-	}
-	return bins
-}
+const seriesSlices = 60
 
 // series cuts the runs into about sixty slices of equal length, fewer where
 // there are few requests, with gaps between runs left out.
@@ -60,11 +24,11 @@ func series(runs []loadgen.Run) []Slice {
 	var out []Slice
 	for i := range runs {
 		offset := max(0, runs[i].Started.Sub(runs[0].Started))
-		b := newSlicer(max(width, 1))
+		b := NewSlicer(max(width, 1), 2*seriesSlices)
 		for j := range runs[i].Samples {
-			b.add(&runs[i].Samples[j])
+			b.Add(&runs[i].Samples[j])
 		}
-		for _, s := range b.slices(runs[i].Elapsed) {
+		for _, s := range b.Slices(runs[i].Elapsed) {
 			s.AtSeconds += offset.Seconds()
 			out = append(out, s)
 		}
@@ -72,29 +36,32 @@ func series(runs []loadgen.Run) []Slice {
 	return out
 }
 
-// slicer adds up samples by time.
-type slicer struct {
+// Slicer cuts a run into slices as it goes, in bounded memory: where there would
+// be more than it may keep, neighbours are joined and slices are twice as long
+// from then on. It keeps no sample. It is not safe for concurrent use.
+type Slicer struct {
 	width time.Duration
+	most  int
 	sums  []sliceSum
 }
 
+// sliceSum is what happened in one slice.
 type sliceSum struct {
 	inFlight, tokens  float64 // request seconds, tokens
 	completed, failed int
-	ttft              mean
+	times             timeMeans
 }
 
-func newSlicer(width time.Duration) *slicer { return &slicer{width: width} }
-
-func (b *slicer) at(t time.Duration) *sliceSum {
-	i := int(max(t, 0) / b.width)
-	for len(b.sums) <= i {
-		b.sums = append(b.sums, sliceSum{})
-	}
-	return &b.sums[i]
+// NewSlicer returns a slicer whose slices are width long to begin with; it keeps
+// at most most of them.
+func NewSlicer(width time.Duration, most int) *Slicer {
+	return &Slicer{width: max(width, 1), most: max(most, 2)}
 }
 
-func (b *slicer) add(s *loadgen.Sample) {
+// Add counts a request: its time in flight and its tokens spread over the slices
+// they fell into, its end in the slice of the end, its times in that of the send.
+func (b *Slicer) Add(s *loadgen.Sample) {
+	b.room(max(s.End, s.Sent, s.Ready))
 	if s.WasSent {
 		b.spread(s.Sent, s.End, (s.End - s.Sent).Seconds(), func(x *sliceSum) *float64 { return &x.inFlight })
 	}
@@ -104,14 +71,44 @@ func (b *slicer) add(s *loadgen.Sample) {
 	case s.Class == loadgen.Success:
 		b.at(s.End).completed++
 		b.spread(s.FirstOutput, s.LastOutput, float64(s.OutputTokens), func(x *sliceSum) *float64 { return &x.tokens })
-		if t, ok := s.TTFT(); ok {
-			b.at(s.Sent).ttft.add(t.Seconds())
-		}
+		b.at(s.Sent).times.add(s)
 	}
 }
 
+// room joins slices until the moment t has one within the bound.
+func (b *Slicer) room(t time.Duration) {
+	for int(t/b.width) >= b.most {
+		b.width *= 2
+		half := (len(b.sums) + 1) / 2
+		for i := range half {
+			joined := b.sums[2*i]
+			if 2*i+1 < len(b.sums) {
+				joined.join(&b.sums[2*i+1])
+			}
+			b.sums[i] = joined
+		}
+		b.sums = b.sums[:half]
+	}
+}
+
+func (x *sliceSum) join(y *sliceSum) {
+	x.inFlight += y.inFlight
+	x.tokens += y.tokens
+	x.completed += y.completed
+	x.failed += y.failed
+	x.times.join(&y.times)
+}
+
+func (b *Slicer) at(t time.Duration) *sliceSum {
+	i := int(max(t, 0) / b.width)
+	for len(b.sums) <= i {
+		b.sums = append(b.sums, sliceSum{})
+	}
+	return &b.sums[i]
+}
+
 // spread shares an amount evenly over the time from one moment to another.
-func (b *slicer) spread(from, to time.Duration, amount float64, field func(*sliceSum) *float64) {
+func (b *Slicer) spread(from, to time.Duration, amount float64, field func(*sliceSum) *float64) {
 	if to <= from {
 		*field(b.at(to)) += amount
 		return
@@ -124,9 +121,9 @@ func (b *slicer) spread(from, to time.Duration, amount float64, field func(*slic
 	}
 }
 
-// slices returns what was added up to the end of the run. The last slice is
+// Slices returns what was added up to the end of the run. The last slice is
 // shorter than the others; its rates are over its own length.
-func (b *slicer) slices(end time.Duration) []Slice {
+func (b *Slicer) Slices(end time.Duration) []Slice {
 	out := make([]Slice, 0, len(b.sums))
 	for i := range b.sums {
 		x := &b.sums[i]
@@ -140,7 +137,10 @@ func (b *slicer) slices(end time.Duration) []Slice {
 			InFlight:         loadgen.Known(x.inFlight / length),
 			RequestRate:      loadgen.Known(float64(x.completed) / length),
 			OutputThroughput: loadgen.Known(x.tokens / length),
-			TTFTMean:         x.ttft.value(),
+			TTFTMean:         x.times.ttft.value(),
+			TPOTMean:         x.times.tpot.value(),
+			E2EMean:          x.times.e2e.value(),
+			Completed:        x.completed,
 			Failed:           x.failed,
 		})
 	}
