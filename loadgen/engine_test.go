@@ -9,11 +9,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"go.uber.org/goleak"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // fakeDoer answers after a time of its own choosing, and watches concurrency.
 type fakeDoer struct {
