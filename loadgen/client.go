@@ -201,12 +201,13 @@ func asked(history []api.Message, request prompt.Request) []api.Message {
 // request sends one request, with the retries that the target asks for, and fills
 // in s. It returns the answer's text where the request is part of a conversation.
 func (c *Client) request(ctx context.Context, start time.Time, s *Sample, r prompt.Request, history []api.Message) (string, error) {
-	body, err := c.config.Protocol.Body(r, history, c.config.Options)
-	if err != nil {
-		return "", fmt.Errorf("prompt %d: %w", s.PromptIndex, err)
-	}
 	blank := *s
 	for attempt := 0; ; attempt++ {
+		// Built for each attempt, so that nobody holds it while the answer streams.
+		body, err := c.config.Protocol.Body(r, history, c.config.Options)
+		if err != nil {
+			return "", fmt.Errorf("prompt %d: %w", s.PromptIndex, err)
+		}
 		x := &exchange{client: c, ctx: ctx, start: start, s: s, keepText: s.Conversation >= 0}
 		x.run(body)
 		if attempt == c.config.Target.Retries || !retryable(s) {

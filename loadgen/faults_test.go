@@ -165,7 +165,12 @@ var oddities = []oddity{
 
 	// What counts as output.
 	{name: "role, null and empty deltas", answer: say(sse(roleChunk + `data: {"choices":[{"delta":{"content":null},"finish_reason":""}]}` + "\n\n" + contentChunk("") + contentChunk("a") + finishChunk)), check: outputs(1)},
-	{name: "reasoning, then an answer", answer: trickling(unfinished+`data: {"choices":[{"delta":{"reasoning_content":"hm","reasoning":"hm"}}]}`+"\n\n"+contentChunk("a")+finishChunk, 40),
+	{name: "reasoning, then an answer", answer: func(c net.Conn, _ int, _ []byte) bool {
+		io.WriteString(c, unfinished+`data: {"choices":[{"delta":{"reasoning_content":"hm","reasoning":"hm"}}]}`+"\n\n")
+		time.Sleep(150 * time.Millisecond)
+		io.WriteString(c, contentChunk("a")+finishChunk)
+		return false
+	},
 		check: func(s *Sample) bool { return s.OutputEvents == 2 && s.FirstAnswer > s.FirstOutput }},
 	{name: "tool calls", answer: say(sse(`data: {"choices":[{"delta":{"tool_calls":[{"index":0,"function":{"arguments":"{"}}]}}]}` + "\n\n" + finishChunk)), check: outputs(1)},
 	{name: "many tokens in an event", answer: say(sse(contentChunk("a b c") + contentChunk("d e f") + finishChunk + `data: {"choices":[],"usage":{"prompt_tokens":5,"completion_tokens":30}}` + "\n\n" + doneChunk)),

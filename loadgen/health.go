@@ -12,6 +12,7 @@ import (
 // the client having been the limit. Shares are fractions of 1, times seconds.
 type Health struct {
 	CPUShare              Number `json:"cpu_share"`                // process CPU over its quota (cgroup aware)
+	CPUSeconds            Number `json:"cpu_seconds"`              // process CPU used
 	GCPauseSeconds        Number `json:"gc_pause_seconds"`         // total stop-the-world time
 	GCPauseMaxSeconds     Number `json:"gc_pause_max_seconds"`     // longest single pause
 	DispatchP99Seconds    Number `json:"dispatch_p99_seconds"`     // slot freed -> next request sent, connect time excluded
@@ -65,6 +66,7 @@ func (u processUse) finish(h *Health) {
 	}
 	before, known := u.cpu.Value()
 	if after, ok := now.cpu.Value(); ok && known {
+		h.CPUSeconds = Known(after - before)
 		h.CPUShare = Known((after - before) / (wall * cpuQuota()))
 	}
 	h.GCPauseSeconds, h.GCPauseMaxSeconds = pauses(u.gc, now.gc)
