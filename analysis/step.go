@@ -44,6 +44,7 @@ type Step struct {
 	Whole        Summary   `json:"whole"`
 	Steady       *Summary  `json:"steady"` // null where there is no window
 	Window       *Window   `json:"window"` // the steady window, null where there is none
+	Level        *Level    `json:"level"`  // for estimates between steps, null where too little succeeded
 
 	Failures        map[loadgen.Class]int    `json:"failures"`         // count by class; cancelled and client_limit included
 	FailureExamples map[loadgen.Class]string `json:"failure_examples"` // one message a class

@@ -55,6 +55,7 @@ func Summarize(runs []loadgen.Run, o Options) Step {
 			s.VerdictBasis, verdict = BasisSteady, steady
 		}
 	}
+	s.Level = LevelOf(runs)
 	s.Lengths = lengthsOf(verdict)
 	s.Client = clientOf(runs, &s, verdict)
 	s.Validity = checksOf(&s, load, verdict, o)
