@@ -231,10 +231,7 @@ func (s *session) sentence(bad *analysis.Step) string {
 }
 
 func (s *session) driftWords() string {
-	if s.r.Search != nil && len(s.r.Search.Notes) > 0 {
-		return s.r.Search.Notes[len(s.r.Search.Notes)-1]
-	}
-	return "see the steps"
+	return strings.Join(s.r.Search.Doubts, "; ")
 }
 
 // limitWords is the binding limit in words.

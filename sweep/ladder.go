@@ -10,7 +10,8 @@ import (
 	"github.com/capfind/capfind/loadgen"
 )
 
-// Sweep finds the limit by the guide's ladder.
+// Sweep finds the limit: the guide's ladder and then, unless Config.Exact is
+// false, the exact search between its steps.
 //
 // An interruption, a used-up budget and a server that went away end it early:
 // the result then says what was found until then and why it ended, and the error
@@ -18,7 +19,11 @@ import (
 // beside it is still what was found so far.
 func (c *Controller) Sweep(ctx context.Context) (*Result, error) {
 	s := c.begin("sweep")
-	return s.finish(s.ladder(ctx))
+	err := s.ladder(ctx)
+	if err == nil && c.Config.Exact {
+		err = s.search(ctx)
+	}
+	return s.finish(err)
 }
 
 // ladder climbs the configured steps until one of them breaks a rule.

@@ -36,7 +36,7 @@ func (s *session) aftermath(ctx context.Context, o order, a attempt) (outage boo
 		return false, nil // slow to the point of time-outs, but alive
 	}
 	crash := Crash{
-		At: time.Now().UTC(), Concurrency: o.concurrency, InFlight: inFlightAtFirstLoss(a.run.Samples),
+		At: time.Now().UTC(), Step: len(s.r.Steps), Concurrency: o.concurrency, InFlight: inFlightAtFirstLoss(a.run.Samples),
 		Sentence: fmt.Sprintf("the server stopped answering under %d requests in flight after having answered", o.concurrency),
 	}
 	if !s.answeredBefore(a) {

@@ -64,7 +64,8 @@ type Spent struct {
 // Crash is a moment when the server died under the load.
 type Crash struct {
 	At               time.Time       `json:"at"`
-	Concurrency      int             `json:"concurrency"` // of the step
+	Step             int             `json:"step"`        // index in the result's steps
+	Concurrency      int             `json:"concurrency"` // of that step
 	InFlight         analysis.Number `json:"in_flight"`   // requests in flight when it died
 	Sentence         string          `json:"sentence"`
 	RecoveredSeconds analysis.Number `json:"recovered_seconds"` // until it answered again; null where it did not
@@ -109,5 +110,6 @@ type Search struct {
 	Seconds   float64  `json:"seconds"`
 	Confirmed bool     `json:"confirmed"`
 	Drift     bool     `json:"drift"`
-	Notes     []string `json:"notes"` // what it did, step by step, for people
+	Doubts    []string `json:"doubts"` // what speaks against the server being one and the same throughout
+	Notes     []string `json:"notes"`  // what it did, step by step, for people
 }

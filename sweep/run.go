@@ -49,7 +49,7 @@ func (a *attempt) failed() int {
 // watch follows a run as its requests finish and says when to stop it.
 type watch struct {
 	session  *session
-	settled  func(*loadgen.Sample) bool
+	lost     func(*loadgen.Sample) bool
 	allowed  int // server failures beyond which the step is lost whatever follows; -1: no such rule
 	planned  int
 	done     int
@@ -89,7 +89,8 @@ func (w *watch) sample(x *loadgen.Sample) (stop bool) {
 			w.failed, w.planned, w.done)
 	case w.overBudget():
 		// handled by the caller
-	case w.settled != nil && w.settled(x):
+	case w.lost != nil && w.lost(x):
+		w.why = fmt.Sprintf("stopped after %d requests: %d had failed, which settles that the step is lost", w.done, w.failed)
 	default:
 		return false
 	}
@@ -128,7 +129,7 @@ func (s *session) run(ctx context.Context, o order, number int) (attempt, error)
 	if err != nil {
 		return attempt{}, err
 	}
-	w := &watch{session: s, settled: o.settled, allowed: o.allowed, planned: o.requests}
+	w := &watch{session: s, lost: o.lost, allowed: o.allowed, planned: o.requests}
 	load := s.load(o, w)
 	timed := left > 0 && (load.Duration == 0 || left < load.Duration)
 	if timed {
@@ -192,14 +193,20 @@ func (s *session) load(o order, w *watch) loadgen.Load {
 	}
 }
 
-// staggerOver is about one response time: that of the step before. The first
-// step knows none and is one request wide in the guide's ladder.
+// staggerOver is about one response time: that of the last step that served its
+// requests. Refusals are quick, and to start by their measure would be a burst.
+// The first step knows none; in the guide's ladder it is one request wide.
 func (s *session) staggerOver() time.Duration {
-	if s.Config.Start == loadgen.StartBurst || s.next == 0 {
+	if s.Config.Start == loadgen.StartBurst {
 		return 0
 	}
-	r := s.r.Steps[s.next-1].Verdict().MeanResidenceSeconds.Or(0)
-	return time.Duration(r * float64(time.Second))
+	for i := len(s.r.Steps) - 1; i >= 0; i-- {
+		v := s.r.Steps[i].Verdict()
+		if r, ok := v.E2E.Mean.Value(); ok && v.Completed >= v.Failed {
+			return time.Duration(r * float64(time.Second))
+		}
+	}
+	return 0
 }
 
 // allowedFailures is how many of that many requests may fail before the success

@@ -26,12 +26,13 @@ func (e *budgetError) Error() string { return e.text }
 // session is one question being answered.
 type session struct {
 	*Controller
-	r        *Result
-	recorded int           // steps of r that came from an earlier run and were not yet reached again
-	next     int           // index in r.Steps of the step to come
-	rested   bool          // the pause before the next run was already made
-	pause    time.Duration // longer pause that the server asked for
-	mark     time.Time     // until when Spent.Seconds is accounted for
+	r       *Result
+	before  []analysis.Step        // finished steps of an earlier run that were not yet reached again
+	crashes []Crash                // of the same, by step
+	rested  bool                   // the pause before the next run was already made
+	fits    map[int]analysis.Curve // by the number of steps that they were fitted to
+	pause   time.Duration          // longer pause that the server asked for
+	mark    time.Time              // until when Spent.Seconds is accounted for
 }
 
 func (c *Controller) begin(command string) *session {
@@ -39,7 +40,10 @@ func (c *Controller) begin(command string) *session {
 	if r == nil {
 		r = &Result{}
 	}
-	s := &session{Controller: c, r: r, recorded: len(r.Steps), mark: time.Now(), rested: true}
+	s := &session{Controller: c, r: r, before: r.Steps, crashes: r.Crashes, mark: time.Now(), rested: true, fits: map[int]analysis.Curve{}}
+	// They come back one by one as the controller reaches them again: each of its
+	// decisions must see what it saw the first time, and nothing that came later.
+	r.Steps, r.Crashes = nil, nil
 	r.SchemaVersion, r.Command, r.Seed = SchemaVersion, command, c.Seed
 	if r.StartedAt.IsZero() {
 		r.StartedAt = time.Now().UTC()
@@ -48,8 +52,8 @@ func (c *Controller) begin(command string) *session {
 	// What follows from the steps is worked out anew, so that a resumed run says
 	// what an uninterrupted one would.
 	r.Warnings, r.Search, r.Limit, r.Limits, r.Recommendation = nil, nil, nil, map[string]analysis.Limit{}, nil
-	if s.recorded > 0 {
-		s.notice("resuming: %d finished steps are kept", s.recorded)
+	if n := len(s.before); n > 0 {
+		s.notice("resuming: %d finished steps are kept", n)
 	}
 	return s
 }
@@ -65,9 +69,9 @@ type order struct {
 	repeat      bool            // run it once more if it fails
 	prev        []analysis.Step // what its throughput gain is taken over
 	allowed     int             // server failures beyond which it is lost whatever follows; -1: no such rule
-	// settled, where set, is asked after every request whether the run can stop
-	// because it has told what it was to tell.
-	settled func(*loadgen.Sample) bool
+	// lost, where set, is asked after every request whether the step has failed
+	// beyond doubt, instead of counting against the planned requests.
+	lost func(*loadgen.Sample) bool
 }
 
 // measure runs a step, judges it, keeps it in the result and on disk. A step
@@ -78,6 +82,9 @@ func (s *session) measure(ctx context.Context, o order) (analysis.Step, error) {
 		return step, nil
 	}
 	o.allowed = s.allowedFailures(o.requests)
+	if o.lost != nil {
+		o.allowed = -1
+	}
 	first, err := s.run(ctx, o, 1)
 	if err != nil {
 		return analysis.Step{}, err
@@ -129,20 +136,26 @@ func (s *session) repeated(o order, first attempt, outage bool) order {
 
 // replay returns the next step if an earlier run has measured it.
 func (s *session) replay(o order) (analysis.Step, bool) {
-	if s.next >= s.recorded {
+	if len(s.before) == 0 {
 		return analysis.Step{}, false
 	}
-	step := s.r.Steps[s.next]
+	step := s.before[0]
 	if step.Concurrency != o.concurrency || step.Phase != o.phase {
-		s.warn("the steps on disk from number %d on do not belong to this plan and were measured again", s.next+1)
-		s.r.Steps = s.r.Steps[:s.next]
-		s.recorded = s.next
+		s.warn("the steps on disk from number %d on do not belong to this plan and are measured again", len(s.r.Steps)+1)
+		s.before = nil
 		return analysis.Step{}, false
 	}
-	s.next++
+	for _, c := range s.crashes {
+		if c.Step == len(s.r.Steps) {
+			s.r.Crashes = append(s.r.Crashes, c)
+		}
+	}
+	s.before = s.before[1:]
+	s.r.Steps = append(s.r.Steps, step)
 	if s.Observer != nil {
 		s.Observer.StepDone(step)
 	}
+	s.soFar()
 	return step, true
 }
 
@@ -181,8 +194,6 @@ func (s *session) telemetry(runs []loadgen.Run, step *analysis.Step) (analysis.T
 // keep adds a finished step to the result and stores both.
 func (s *session) keep(step *analysis.Step, runs []loadgen.Run) error {
 	s.r.Steps = append(s.r.Steps, *step)
-	s.next = len(s.r.Steps)
-	s.recorded = s.next
 	s.account()
 	s.soFar()
 	if s.Observer != nil {

@@ -1,0 +1,327 @@
+package sweep
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+
+	"github.com/capfind/capfind/analysis"
+	"github.com/capfind/capfind/loadgen"
+)
+
+// Bounds on the exact search. They only matter where a server does not behave
+// as any method expects: then the answer stays a bracket.
+const (
+	maxSuccessProbes = 12
+	maxLatencyProbes = 6
+	maxKneeProbes    = 5
+	maxBisections    = 8
+)
+
+// hunt is the exact search after the ladder. Every decision follows from the
+// steps so far and from nothing else, so that a resumed search goes on where it
+// was interrupted.
+type hunt struct {
+	*session
+	last   int // ladder's last good step
+	broken int // ladder's first bad step; 0 where none
+	from   Spent
+	doubts []string // what contradicts a claim
+}
+
+// search finds each criterion's limit between the ladder's steps: success first,
+// for where requests fail the other figures mean nothing, then the times, then
+// the knee of throughput, and at the end whether the server is still the one
+// that the ladder measured.
+func (s *session) search(ctx context.Context) error {
+	h := &hunt{session: s, from: s.ladderSpent()}
+	if why := h.pointless(); why != "" {
+		return nil
+	}
+	s.r.Search = &Search{}
+	err := h.run(ctx)
+	if err == nil || isEnding(err) {
+		h.conclude(err)
+	}
+	return err
+}
+
+// ladderSpent is what the steps of the ladder cost; on a resumed run too.
+func (s *session) ladderSpent() Spent {
+	var spent Spent
+	for i := range s.r.Steps {
+		if s.r.Steps[i].Phase == analysis.PhaseLadder {
+			n, tokens := costOf(&s.r.Steps[i])
+			spent.Requests += n
+			spent.Tokens += tokens
+		}
+	}
+	return spent
+}
+
+func costOf(step *analysis.Step) (requests, tokens int) {
+	w := &step.Whole
+	return w.Completed + w.Failed, w.InputTokens + w.OutputTokens
+}
+
+// isEnding reports whether an error is a finding rather than a failure.
+func isEnding(err error) bool {
+	var budget *budgetError
+	return errors.Is(err, errInterrupted) || errors.Is(err, errServerGone) || errors.As(err, &budget)
+}
+
+// pointless says why there is nothing to search; empty where there is.
+func (h *hunt) pointless() string {
+	h.last = int(h.r.Ladder.LastGood.Or(0))
+	bad := firstBad(h.r.Steps)
+	switch {
+	case h.last == 0:
+		return "no step held"
+	case bad == nil:
+		return ""
+	case bad.ClientLimited():
+		return "the client was the limit"
+	}
+	h.broken = bad.Concurrency
+	return ""
+}
+
+func (h *hunt) run(ctx context.Context) error {
+	for _, part := range []func(context.Context) error{h.success, h.latencies, h.others, h.knee, h.confirm, h.drift} {
+		if err := part(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (h *hunt) note(format string, args ...any) {
+	h.r.Search.Notes = append(h.r.Search.Notes, fmt.Sprintf(format, args...))
+}
+
+func (h *hunt) doubt(format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	h.doubts = append(h.doubts, text)
+	h.note("%s", text)
+}
+
+// probe measures a concurrency for about waves requests per request in flight.
+// The first two waves warm up and the last one drains, so that four leave one to
+// measure; more where the lengths of answers vary.
+func (h *hunt) probe(ctx context.Context, n int, waves float64, phase analysis.Phase, why string) (*analysis.Step, error) {
+	requests := max(int(math.Ceil(waves*float64(n))), leastProbe)
+	h.note("%d requests in flight, %d requests: %s", n, requests, why)
+	test := analysis.NewSPRT(h.Stop.MinSuccessRate)
+	done, failed := 0, 0
+	step, err := h.measure(ctx, order{
+		concurrency: n, requests: requests, phase: phase,
+		lost: func(x *loadgen.Sample) bool {
+			if x.Class != loadgen.Success && !x.Class.ServerFailure() {
+				return false
+			}
+			done++
+			if x.Class != loadgen.Success {
+				failed++
+			}
+			below := test.Add(x.Class == loadgen.Success) == analysis.Below
+			// A server that turns requests away shows by the others how many it
+			// can serve, if only it is watched for two waves.
+			return h.Stop.MinSuccessRate > 0 && below && (done >= 2*n || 2*failed > done)
+		},
+	})
+	if err != nil && !(errors.Is(err, errServerGone) && step.Concurrency == n) {
+		return nil, err
+	}
+	return &step, err
+}
+
+// leastProbe is the fewest requests of a probe: without a failure they support a
+// success rate of 95 % with 95 % confidence, and the sequential test accepts.
+const leastProbe = 72
+
+// spread is the coefficient of variation of the time in system at the last good
+// step: how much the ends of a run fray.
+func (h *hunt) spread() float64 {
+	for i := range h.r.Steps {
+		if s := &h.r.Steps[i]; s.Concurrency == h.last && s.Phase == analysis.PhaseLadder {
+			d := s.Verdict().E2E
+			if m := d.Mean.Or(0); m > 0 {
+				return min(d.Std.Or(0)/m, 1)
+			}
+		}
+	}
+	return 0
+}
+
+// waves is how long a probe for a level must be.
+func (h *hunt) waves() float64 { return 4 + 2*h.spread() }
+
+// near is how close to an answer is close enough: 2 %, or one request.
+func near(n float64) float64 { return max(1, 0.02*n) }
+
+// --- success ---
+
+// success brackets the concurrency at which requests begin to fail.
+func (h *hunt) success(ctx context.Context) error {
+	bad := firstBad(h.r.Steps)
+	if bad == nil || !breaks(bad, RuleSuccess) {
+		return nil
+	}
+	for range maxSuccessProbes {
+		good, fails := h.successBracket()
+		if float64(fails-good) <= max(1, math.Floor(0.01*float64(good))) {
+			return nil
+		}
+		c := analysis.SuccessCrossing(analysis.SuccessPoints(h.r.Steps), h.Stop.MinSuccessRate)
+		if h.gradual() && c.Confidence.IsKnown() && h.resolvedEnough(c) {
+			return nil
+		}
+		n, why := h.successGuess(good, fails, c)
+		if _, err := h.probe(ctx, n, h.waves(), analysis.PhaseProbe, why); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// successBracket is the largest concurrency below which nothing failed the rule
+// and that held itself, and the smallest that broke it.
+func (h *hunt) successBracket() (good, bad int) {
+	bad = h.broken
+	for i := range h.r.Steps {
+		if s := &h.r.Steps[i]; breaks(s, RuleSuccess) {
+			bad = min(bad, s.Concurrency)
+		}
+	}
+	for i := range h.r.Steps {
+		if s := &h.r.Steps[i]; s.Concurrency < bad && !breaks(s, RuleSuccess) {
+			good = max(good, s.Concurrency)
+		}
+	}
+	return good, bad
+}
+
+// gradual reports whether success falls slowly: some step near the threshold
+// lost requests and still served most of them, at no fixed number in service.
+func (h *hunt) gradual() bool {
+	partly := 0
+	for i := range h.r.Steps {
+		rate, ok := h.r.Steps[i].Verdict().SuccessRate.Value()
+		if ok && rate > 0.5 && rate < 0.995 {
+			partly++
+		}
+	}
+	return partly >= 2
+}
+
+// resolvedEnough reports whether a crossing is as exact as wanted, or as exact as
+// a reasonable number of requests makes it.
+func (h *hunt) resolvedEnough(c analysis.Crossing) bool {
+	half := (c.High.Or(math.Inf(1)) - c.Low.Or(0)) / 2
+	spent := h.searchSpent().Requests
+	return half <= near(c.At.Or(0)) || spent > gradualBudget
+}
+
+// gradualBudget is how many requests the search spends on a success rate that
+// falls slowly before it is content with a wide interval: each halving of the
+// interval takes four times as many.
+const gradualBudget = 3000
+
+func (h *hunt) searchSpent() Spent {
+	var spent Spent
+	for i := range h.r.Steps {
+		if h.r.Steps[i].Phase != analysis.PhaseLadder {
+			n, tokens := costOf(&h.r.Steps[i])
+			spent.Requests += n
+			spent.Tokens += tokens
+		}
+	}
+	return spent
+}
+
+// successGuess is where to look next for the end of success.
+func (h *hunt) successGuess(good, bad int, c analysis.Crossing) (int, string) {
+	inside := func(n int) bool { return n > good && n < bad && !h.tried(n) }
+	if k, ok := h.diedAt(); ok {
+		if inside(k - 1) {
+			return k - 1, fmt.Sprintf("the server died with %d in flight", k)
+		}
+		if good == k-1 && inside(k) {
+			return k, "one above where it held"
+		}
+	}
+	if served, ok := h.served(); ok {
+		if n := int(math.Floor(served + 0.5)); inside(n) {
+			return n, fmt.Sprintf("%.1f were being served while others were turned away", served)
+		}
+		if n := good + int(max(1, math.Floor(0.01*float64(good)))); math.Abs(served-float64(good)) <= near(served) && inside(n) {
+			return n, "just above what was served while others were turned away"
+		}
+	}
+	if h.gradual() && c.Confidence.IsKnown() {
+		for _, f := range []float64{1, 1.12, 0.9, 1.06, 0.95} {
+			if n := int(math.Round(f * c.At.Or(0))); inside(n) {
+				return n, "near where the success rate falls to its threshold"
+			}
+		}
+	}
+	mid := (good + bad) / 2
+	if float64(bad) > 1.5*float64(good) {
+		mid = int(math.Round(math.Sqrt(float64(good) * float64(bad))))
+	}
+	return min(max(mid, good+1), bad-1), fmt.Sprintf("between %d and %d", good, bad)
+}
+
+func (h *hunt) tried(n int) bool {
+	return slices.ContainsFunc(h.r.Steps, func(s analysis.Step) bool { return s.Concurrency == n })
+}
+
+// diedAt is the smallest number in flight at which the server died.
+func (h *hunt) diedAt() (int, bool) {
+	least := 0
+	for _, c := range h.r.Crashes {
+		if n := int(c.InFlight.Or(0)); n > 0 && (least == 0 || n < least) {
+			least = n
+		}
+	}
+	return least, least > 0
+}
+
+// served is how many requests were in service, by Little's law, while a server
+// turned others away: of the step with the fewest failures that it is known for.
+func (h *hunt) served() (float64, bool) {
+	best, found, rate := 0.0, false, 0.0
+	for i := range h.r.Steps {
+		s := &h.r.Steps[i]
+		if !breaks(s, RuleSuccess) || !turnedAway(s) {
+			continue
+		}
+		sum := &s.Whole
+		if s.Steady != nil {
+			sum = s.Steady
+		}
+		x, okX := sum.RequestThroughput.Value()
+		r, okR := sum.E2E.Mean.Value()
+		if okX && okR && sum.Completed >= s.Concurrency && sum.SuccessRate.Or(0) > rate {
+			best, found, rate = x*r, true, sum.SuccessRate.Or(0)
+		}
+	}
+	return best, found
+}
+
+// turnedAway reports whether the failures were answers: refusals, not silence.
+func turnedAway(s *analysis.Step) bool {
+	refused, others := 0, 0
+	for class, n := range s.Failures {
+		switch class {
+		case loadgen.HTTP429, loadgen.HTTP5xx:
+			refused += n
+		case loadgen.Cancelled, loadgen.ClientLimit:
+		default:
+			others += n
+		}
+	}
+	return refused > others
+}

@@ -1,0 +1,247 @@
+package sweep
+
+import (
+	"context"
+	"fmt"
+	"math"
+
+	"gonum.org/v1/gonum/stat/distuv"
+
+	"github.com/capfind/capfind/analysis"
+	"github.com/capfind/capfind/loadgen"
+)
+
+// confirm runs the ladder's failing step once more where nothing that was
+// measured since failed in the same way: a passing trouble (a neighbour on the
+// same machine, say) must not become a limit.
+func (h *hunt) confirm(ctx context.Context) error {
+	bad := firstBad(h.r.Steps)
+	if bad == nil || h.seenAgain(bad) {
+		return nil
+	}
+	step, err := h.rerun(ctx, bad.Concurrency, h.waves(), "the step that stopped the ladder, which nothing since has confirmed")
+	if err != nil || step == nil {
+		return err
+	}
+	for _, rule := range bad.Breaches {
+		if breaks(step, rule.Rule) {
+			return nil
+		}
+	}
+	h.doubt("the ladder stopped at %d (%s), but the same step later passed", bad.Concurrency, bad.Stop.Sentence)
+	return nil
+}
+
+// seenAgain reports whether any of the rules that the step broke was broken
+// again later, or the knee that it speaks of was found.
+func (h *hunt) seenAgain(bad *analysis.Step) bool {
+	limits := h.limits()
+	for _, b := range bad.Breaches {
+		if b.Rule == RuleGain && limits[RuleGain].Confidence.IsKnown() {
+			return true
+		}
+		for i := range h.r.Steps {
+			if s := &h.r.Steps[i]; s.Phase != analysis.PhaseLadder && breaks(s, b.Rule) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func (h *hunt) rerun(ctx context.Context, n int, waves float64, why string) (*analysis.Step, error) {
+	requests := max(int(math.Ceil(waves*float64(n))), leastProbe)
+	h.note("%d requests in flight, %d requests: %s", n, requests, why)
+	step, err := h.measure(ctx, order{
+		concurrency: n, requests: requests, phase: analysis.PhaseConfirm, prev: h.passedSteps(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &step, nil
+}
+
+func (h *hunt) passedSteps() []analysis.Step {
+	var out []analysis.Step
+	for _, s := range h.r.Steps {
+		if s.Phase == analysis.PhaseLadder && s.Passed() {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// drift repeats a step from the middle of the ladder where a limit is about to
+// be claimed: if the server is not the one it was, the steps do not belong
+// together.
+func (h *hunt) drift(ctx context.Context) error {
+	if binding(h.limits()) == nil {
+		return nil
+	}
+	i := h.middle()
+	if i < 0 {
+		return nil
+	}
+	if _, err := h.rerun(ctx, h.r.Steps[i].Concurrency, 6, "a step of the ladder again: is the server still the same?"); err != nil {
+		return err
+	}
+	if text, drifting := h.shift(i, len(h.r.Steps)-1); drifting {
+		h.doubt("%s", text)
+	}
+	return nil
+}
+
+// middle is the index of the ladder's step to repeat: the one nearest to 20
+// requests in flight, large enough to tell and small enough to be cheap.
+func (h *hunt) middle() int {
+	best, distance := -1, math.Inf(1)
+	for i := range h.r.Steps {
+		s := &h.r.Steps[i]
+		if s.Phase != analysis.PhaseLadder || !s.Passed() || s.Level == nil {
+			continue
+		}
+		if d := math.Abs(math.Log(float64(s.Concurrency) / 20)); d < distance {
+			best, distance = i, d
+		}
+	}
+	return best
+}
+
+// driftGate is the shift of the mean time in system that counts as a change.
+const driftGate = 0.05
+
+// shift compares two steps of one concurrency: whether the mean time in system
+// differs by more than 5 % and 2 standard errors.
+func (h *hunt) shift(i, j int) (text string, drifting bool) {
+	a, b := level(h.r.Steps, i), level(h.r.Steps, j)
+	n := h.r.Steps[i].Concurrency
+	if a == nil || b == nil {
+		return fmt.Sprintf("at %d requests in flight the server no longer does what it did", n), b == nil
+	}
+	residence := func(x analysis.LevelBatch) float64 { return x.Residence }
+	before, after := a.Mean().Residence, b.Mean().Residence
+	seA, dofA := a.SE(residence)
+	seB, dofB := b.SE(residence)
+	se := math.Hypot(seA.Or(before), seB.Or(after))
+	t := distuv.StudentsT{Sigma: 1, Nu: max(1, dofA+dofB)}.Quantile(0.975)
+	change := after/before - 1
+	drifting = math.Abs(change) > driftGate && math.Abs(after-before) > max(2, t)*se
+	return fmt.Sprintf("at %d requests in flight the mean response time was %s in the ladder and %s at the end (%s)",
+		n, millis(before), millis(after), signedPercent(change)), drifting
+}
+
+// disorder looks for steps that contradict each other: with more requests in
+// flight none of the times may fall.
+func (h *hunt) disorder() {
+	var residence, ttft []analysis.CrossingPoint
+	for i := range h.r.Steps {
+		l := level(h.r.Steps, i)
+		if l == nil || breaks(&h.r.Steps[i], RuleSuccess) || l.Requests < leastOrdered {
+			continue
+		}
+		n := float64(h.r.Steps[i].Concurrency)
+		m := l.Mean()
+		seR, dof := l.SE(func(b analysis.LevelBatch) float64 { return b.Residence })
+		seT, _ := l.SE(func(b analysis.LevelBatch) float64 { return b.TTFT })
+		residence = append(residence, analysis.CrossingPoint{Concurrency: n, Value: m.Residence, SE: seR.Or(m.Residence), Dof: dof})
+		ttft = append(ttft, analysis.CrossingPoint{Concurrency: n, Value: m.TTFT, SE: seT.Or(m.TTFT), Dof: dof})
+	}
+	for _, v := range analysis.Violations(residence) {
+		h.doubt("response times do not grow with the concurrency: %v", v)
+	}
+	for _, v := range analysis.Violations(ttft) {
+		h.doubt("TTFT does not grow with the concurrency: %v", v)
+	}
+}
+
+// leastOrdered is how many requests a step must rest on to speak against others.
+const leastOrdered = 20
+
+// limits are the criteria's limits as the steps so far give them.
+func (h *hunt) limits() map[string]analysis.Limit {
+	out := map[string]analysis.Limit{}
+	for _, rule := range h.criteria() {
+		out[rule] = bracket(rule, h.r.Steps)
+	}
+	if h.Stop.MinSuccessRate > 0 && out[RuleSuccess].Reached() {
+		out[RuleSuccess] = h.successLimit(out[RuleSuccess])
+	}
+	for _, t := range h.timedRules() {
+		exact := analysis.LatencyLimit(h.points(t), t.threshold, t.rule)
+		if exact.Confidence.IsKnown() {
+			out[t.rule] = exact
+		}
+	}
+	if h.Stop.MinThroughputGain > 0 {
+		out[RuleGain] = h.gainLimit(out[RuleGain])
+	}
+	return out
+}
+
+// successLimit is exact where the bracket has closed around a cliff.
+func (h *hunt) successLimit(l analysis.Limit) analysis.Limit {
+	good, bad := h.successBracket()
+	exact := analysis.SuccessLimit(analysis.SuccessPoints(h.r.Steps), h.Stop.MinSuccessRate)
+	if !h.gradual() && float64(bad-good) <= max(1, math.Floor(0.01*float64(good))) {
+		n := loadgen.Known(float64(good))
+		return analysis.Limit{Concurrency: n, Low: n, High: loadgen.Known(float64(bad - 1)), Confidence: loadgen.Known(0.95), BoundBy: RuleSuccess,
+			Note: fmt.Sprintf("a cliff: held at %d, broken at %d", good, bad)}
+	}
+	if exact.Confidence.IsKnown() {
+		return exact
+	}
+	l.Note = exact.Note
+	return l
+}
+
+// gainLimit is the knee of the fitted curve where one is claimed.
+func (h *hunt) gainLimit(l analysis.Limit) analysis.Limit {
+	c := h.curve()
+	exact := analysis.GainLimit(c)
+	switch {
+	case exact.Confidence.IsKnown():
+		return exact
+	case l.Reached() || exact.AtLeast.IsKnown():
+		// Steps of the ladder as a whole gain more than their last stretch does,
+		// so a plain pass says nothing about the knee below it; the curve does.
+		if l.Reached() {
+			l.Note = "cannot be resolved: " + exact.Note
+			return l
+		}
+		return exact
+	}
+	l.Note = exact.Note
+	return l
+}
+
+// conclude writes down what the search found. err says what ended it early, if
+// anything did.
+func (h *hunt) conclude(err error) {
+	h.r.Limits = h.limits()
+	if curve := h.curve(); curve.Model != "" || len(curve.Refusals) > 0 {
+		h.r.Curve = &curve
+	}
+	h.disorder()
+	found := h.r.Search
+	spent := h.searchSpent()
+	found.Requests, found.Tokens = spent.Requests, spent.Tokens
+	found.Seconds = h.searchSeconds()
+	found.Drift = len(h.doubts) > 0
+	l := binding(h.r.Limits)
+	found.Confirmed = err == nil && l != nil && l.Confidence.IsKnown() && !found.Drift
+	if err != nil {
+		h.note("ended early: %v; what is still only bracketed would need more", err)
+	}
+	found.Doubts = h.doubts
+}
+
+// searchSeconds is the time that the search's steps took, from the first to now.
+func (h *hunt) searchSeconds() float64 {
+	for i := range h.r.Steps {
+		if s := &h.r.Steps[i]; s.Phase != analysis.PhaseLadder {
+			last := &h.r.Steps[len(h.r.Steps)-1]
+			return last.StartedAt.Sub(s.StartedAt).Seconds() + last.Whole.DurationSeconds.Or(0)
+		}
+	}
+	return 0
+}
