@@ -30,6 +30,7 @@ type core struct {
 	bucket    bucket
 	deadUntil time.Duration // while dead; forever when it never restarts
 	dead      bool
+	onCrash   func() // hears of a crash, under the owner's lock; nil: nobody does
 
 	kvUsed  float64 // tokens held by the requests in slots
 	kvSlope float64 // tokens by which that grows per unit of the decode clock
@@ -42,7 +43,7 @@ type counters struct {
 	finished, refused, crashes, preemptions uint64
 	promptTokens, outputTokens              uint64
 	prefixQueries, prefixHits               uint64
-	queueTime, ttft, e2e                    time.Duration // sums over what finished
+	queueTime, ttft, e2e                    durations // of what finished
 }
 
 const forever = time.Duration(math.MaxInt64)
@@ -312,15 +313,16 @@ func (c *core) beginDecode(j *job) {
 
 // finish ends a request that was served; the caller took it from its heap.
 func (c *core) finish(j *job) {
+	j.pace = j.perToken() * c.decodeUnit()
 	c.leaveSlot(j)
 	j.phase, j.finished = phaseDone, c.now
 	j.tokens, j.last = j.output, c.now
 	c.stats.finished++
 	c.stats.promptTokens += uint64(j.prompt)
 	c.stats.outputTokens += uint64(j.output)
-	c.stats.queueTime += j.admitted - j.arrived
-	c.stats.ttft += j.first - j.arrived
-	c.stats.e2e += j.finished - j.arrived
+	c.stats.queueTime.add(j.admitted - j.arrived)
+	c.stats.ttft.add(j.first - j.arrived)
+	c.stats.e2e.add(j.finished - j.arrived)
 	j.signal()
 	c.weather.observe(c)
 }
@@ -384,6 +386,9 @@ func (c *core) heapOf(j *job) *jobHeap {
 func (c *core) crash() {
 	c.stats.crashes++
 	c.kill(c.cfg.RestartAfter)
+	if c.onCrash != nil {
+		c.onCrash()
+	}
 }
 
 // kill ends all requests and keeps the server dead for so long; 0: for good.
@@ -418,6 +423,7 @@ func (c *core) lose(j *job) {
 func (c *core) alive() bool {
 	if c.dead && c.now >= c.deadUntil {
 		c.dead = false
+		c.stats = counters{crashes: c.stats.crashes}
 		c.weather = newWeather(c.cfg)
 		c.weather.born = c.deadUntil
 		c.bucket = newBucket(c.cfg.RateLimit)
@@ -431,7 +437,8 @@ func (c *core) alive() bool {
 func (c *core) tokenDue(j *job, k int) (due time.Duration, ok bool) {
 	switch {
 	case j.phase == phaseDone && j.why == served:
-		return j.finished, true
+		// A stream that lags behind asks for tokens of the past.
+		return j.finished - time.Duration(float64(j.output-1-k)*j.pace), true
 	case j.phase != phaseDecode:
 		return 0, false
 	}

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/capfind/capfind/loadgen"
@@ -38,11 +37,8 @@ type Doer struct {
 	cfg      Config
 	workload Workload
 
-	mu      sync.Mutex
-	core    *core
-	base    time.Time   // offset 0 of the core: the first request
-	timer   *time.Timer // the next moment at which somebody's wait ends
-	pending []*job      // arrived at pendingAt, not yet shown to the core
+	driver
+	pending []*job // arrived at pendAt, not yet shown to the core
 	pendAt  time.Duration
 }
 
@@ -54,7 +50,9 @@ func NewDoer(cfg Config, w Workload) (*Doer, error) {
 	if err := firstProblem(cfg); err != nil {
 		return nil, err
 	}
-	return &Doer{cfg: cfg.withDefaults(), workload: w.withDefaults(), core: newCore(cfg)}, nil
+	d := &Doer{cfg: cfg.withDefaults(), workload: w.withDefaults()}
+	d.driver = driver{core: newCore(cfg), lazy: true, before: d.flush}
+	return d, nil
 }
 
 func firstProblem(cfg Config) error {
@@ -100,17 +98,10 @@ func (d *Doer) arrive(j *job) {
 	}
 	d.pending = append(d.pending, j)
 	d.pendAt = now
-	d.arm(1)
+	d.wakeIn(1)
 }
 
-// now returns the core's time. The first call starts it.
-func (d *Doer) now() time.Duration {
-	if d.base.IsZero() {
-		d.base = time.Now()
-	}
-	return time.Since(d.base)
-}
-
+// flush shows the core what is pending.
 func (d *Doer) flush() {
 	if len(d.pending) == 0 {
 		return
@@ -126,40 +117,12 @@ func (d *Doer) flush() {
 	d.pending = d.pending[:0]
 }
 
-// tick is the timer's function.
-func (d *Doer) tick() {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.flush()
-	now := d.now()
-	d.core.advance(now)
-	if d.core.inServer() == 0 {
-		return
-	}
-	if next := d.core.nextVisible(); next < forever {
-		d.arm(next - now)
-	}
-}
-
-func (d *Doer) arm(in time.Duration) {
-	if d.timer == nil {
-		d.timer = time.AfterFunc(in, d.tick)
-		return
-	}
-	d.timer.Reset(in)
-}
-
 // wait returns when the request is over, its refusal's time included.
 func (d *Doer) wait(ctx context.Context, j *job) {
 	for {
 		select {
 		case <-ctx.Done():
-			d.mu.Lock()
-			defer d.mu.Unlock()
-			d.flush()
-			d.core.advance(d.now())
-			d.cancel(j)
-			d.arm(1)
+			d.leave(j)
 			return
 		case <-j.wake:
 		}
@@ -169,27 +132,17 @@ func (d *Doer) wait(ctx context.Context, j *job) {
 		if !over {
 			continue // the first token, or a preemption
 		}
-		if left > 0 {
-			rest := time.NewTimer(left)
-			select {
-			case <-rest.C:
-			case <-ctx.Done():
-				rest.Stop()
-				d.mu.Lock()
-				defer d.mu.Unlock()
-				j.why, j.finished = cancelled, d.now()
-			}
+		if left <= 0 {
+			return
+		}
+		rest := time.NewTimer(left)
+		select {
+		case <-rest.C:
+		case <-ctx.Done():
+			rest.Stop()
+			d.leave(j)
 		}
 		return
-	}
-}
-
-// cancel takes the request out of the core; a refusal on its way counts as
-// cancelled as well. What ended in time keeps its end.
-func (d *Doer) cancel(j *job) {
-	d.core.cancel(j)
-	if j.why != served && j.finished > d.core.now {
-		j.why, j.finished = cancelled, d.core.now
 	}
 }
 
@@ -247,8 +200,7 @@ func (d *Doer) failure(why refusal, status int) (loadgen.Class, int, string) {
 func (d *Doer) Ready(context.Context) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.flush()
-	d.core.advance(d.now())
+	d.catchUp()
 	switch {
 	case !d.core.alive():
 		return errors.New("connection refused: the simulated server is down")
@@ -259,10 +211,4 @@ func (d *Doer) Ready(context.Context) error {
 }
 
 // State returns what the server's own metrics would show now.
-func (d *Doer) State() State {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.flush()
-	d.core.advance(d.now())
-	return d.core.state()
-}
+func (d *Doer) State() State { return d.state() }

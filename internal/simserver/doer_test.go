@@ -111,7 +111,7 @@ func TestDoerFollowsTheFormulas(t *testing.T) {
 					r.ErrorHold = hold
 					want := PointOf(c.Config, r, n)
 					e2e := time.Duration(want.E2E * float64(time.Second))
-					length := 20 * e2e
+					length := 10 * e2e
 					settled := 5*e2e + 35*time.Second // a rate limiter's bucket is empty by then
 					o := observe(closedLoop(c.Doer(), n, hold, e2e, settled, length), length)
 					near(t, "success", o.success, want.Success, 0.01)

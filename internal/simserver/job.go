@@ -54,6 +54,7 @@ type job struct {
 	admitted time.Duration // to its first slot
 	first    time.Duration // first token
 	finished time.Duration // last token, or refusal
+	pace     float64       // ns per token when it finished
 	tokens   int           // put out, once it is over
 	last     time.Duration // the last of them
 	why      refusal

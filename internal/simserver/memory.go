@@ -68,3 +68,17 @@ func (c *core) kvUsage() float64 {
 	}
 	return min(1, c.kvUsed/float64(c.cfg.KVTokens))
 }
+
+// inFlightTokens returns the output tokens of requests that are not finished:
+// real servers count tokens as they come, not requests as they end.
+func (c *core) inFlightTokens() (n int) {
+	for _, j := range c.prefills {
+		if j.resuming {
+			n += 1 + int(c.produced(j))
+		}
+	}
+	for _, j := range c.decodes {
+		n += 1 + int(c.produced(j))
+	}
+	return n
+}

@@ -10,14 +10,14 @@ import (
 // State is what the server knows of itself at one moment. Counters count from
 // the start.
 type State struct {
-	Running, Waiting         int
-	KVUsage                  float64 // share of the KV cache in use; 0 without a budget
-	Finished, Refused        uint64  // requests
-	Crashes, Preemptions     uint64
-	PromptTokens             uint64
-	OutputTokens             uint64        // of finished requests
-	PrefixQueries, PrefixHit uint64        // tokens
-	QueueTime, TTFT, E2E     time.Duration // sums over finished requests
+	Running, Waiting          int
+	KVUsage                   float64 // share of the KV cache in use; 0 without a budget
+	Finished, Refused         uint64  // requests
+	Crashes, Preemptions      uint64
+	PromptTokens              uint64
+	OutputTokens              uint64        // of finished requests
+	PrefixQueries, PrefixHits uint64        // tokens
+	QueueTime, TTFT, E2E      time.Duration // sums over finished requests
 }
 
 func (c *core) state() State {
@@ -26,8 +26,8 @@ func (c *core) state() State {
 		Running: c.running, Waiting: c.queue.n, KVUsage: c.kvUsage(),
 		Finished: s.finished, Refused: s.refused, Crashes: s.crashes, Preemptions: s.preemptions,
 		PromptTokens: s.promptTokens, OutputTokens: s.outputTokens,
-		PrefixQueries: s.prefixQueries, PrefixHit: s.prefixHits,
-		QueueTime: s.queueTime, TTFT: s.ttft, E2E: s.e2e,
+		PrefixQueries: s.prefixQueries, PrefixHits: s.prefixHits,
+		QueueTime: s.queueTime.sum, TTFT: s.ttft.sum, E2E: s.e2e.sum,
 	}
 }
 
@@ -36,6 +36,7 @@ type answer struct {
 	status     int
 	kind       string // error type as the server names it
 	message    string
+	param      string // that is refused
 	retryAfter time.Duration
 }
 

@@ -1,0 +1,57 @@
+package simserver
+
+import (
+	"container/list"
+	"sync"
+)
+
+// prefixCache remembers the blocks of prompts, as paged KV caches do: a block is
+// known by the hash of all tokens up to its end, so that only whole common
+// prefixes hit. Least recently used blocks go first.
+type prefixCache struct {
+	blockSize, capacity int
+
+	mu     sync.Mutex
+	blocks map[uint64]*list.Element
+	order  list.List // of uint64; the front was used last
+}
+
+func newPrefixCache(c PrefixCache) *prefixCache {
+	if c.Tokens <= 0 {
+		return nil
+	}
+	return &prefixCache{blockSize: c.BlockSize, capacity: max(1, c.Tokens/c.BlockSize), blocks: map[uint64]*list.Element{}}
+}
+
+// lookup returns how many tokens of the prompt are cached, and caches the rest.
+// At least one token is never cached: its logits have to be computed.
+func (p *prefixCache) lookup(ids []uint32) (cached int) {
+	if p == nil {
+		return 0
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	h, hit := uint64(0), true
+	for end := p.blockSize; end <= len(ids); end += p.blockSize {
+		for _, id := range ids[end-p.blockSize : end] {
+			h = mix(h ^ uint64(id))
+		}
+		e, known := p.blocks[h]
+		if known {
+			p.order.MoveToFront(e)
+		} else {
+			p.blocks[h] = p.order.PushFront(h)
+		}
+		if hit = hit && known; hit {
+			cached = end
+		}
+	}
+	for len(p.blocks) > p.capacity {
+		oldest := p.order.Back()
+		delete(p.blocks, p.order.Remove(oldest).(uint64))
+	}
+	if cached == len(ids) && cached > 0 {
+		cached -= p.blockSize
+	}
+	return cached
+}

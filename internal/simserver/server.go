@@ -1,0 +1,237 @@
+package simserver
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Server is the simulated server on a socket.
+type Server struct {
+	driver
+	cfg     Config // as given, defaults filled in; service times are in driver.core.cfg
+	address string
+	http    *http.Server
+	faults  *faultList
+	prefix  *prefixCache
+	late    latenessHistogram
+	asked   atomic.Uint64 // requests for tokens so far
+	model   string        // the model's name as a JSON string
+	created int64         // Unix time of the start
+
+	serving sync.WaitGroup // goroutines in http.Server.Serve
+	open    sync.WaitGroup // connections
+
+	life     sync.Mutex // guards what follows
+	listener net.Listener
+	conns    map[*conn]struct{}
+	revival  *time.Timer
+	closed   bool
+}
+
+// conn is a connection that the server can find again, to cut it.
+type conn struct {
+	*net.TCPConn
+	forget func(*conn)
+}
+
+// Close implements net.Conn.
+func (c *conn) Close() error {
+	c.forget(c)
+	return c.TCPConn.Close()
+}
+
+// reset closes the connection with a TCP reset: what was sent may be lost.
+func (c *conn) reset() {
+	_ = c.SetLinger(0) // fails only on a closed connection
+	_ = c.Close()
+}
+
+type connKey struct{}
+
+// Start serves the config over HTTP on cfg.Listen, by default a free port of
+// 127.0.0.1. The error says what is wrong with the config, or why the port
+// cannot be had.
+func Start(cfg Config) (*Server, error) {
+	if err := firstProblem(cfg); err != nil {
+		return nil, fmt.Errorf("simulated server: %w", err)
+	}
+	cfg = cfg.withDefaults()
+	if cfg.Listen == "" {
+		cfg.Listen = "127.0.0.1:0"
+	}
+	l, err := net.Listen("tcp", cfg.Listen)
+	if err != nil {
+		return nil, fmt.Errorf("simulated server: %w; choose another listen address", err)
+	}
+	s := &Server{
+		cfg: cfg, address: l.Addr().String(),
+		faults: newFaultList(cfg), prefix: newPrefixCache(cfg.PrefixCache),
+		model: quoted(cfg.Model), created: time.Now().Unix(),
+		conns: map[*conn]struct{}{},
+	}
+	s.driver = driver{core: newCore(cfg), base: time.Now()}
+	s.core.onCrash = func() { go s.down(s.core.cfg.RestartAfter) }
+	s.http = &http.Server{
+		Handler:     s.routes(),
+		ErrorLog:    log.New(io.Discard, "", 0), // cut connections are what it is for
+		IdleTimeout: idleTimeout(cfg),
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			return context.WithValue(ctx, connKey{}, c)
+		},
+		ConnState: s.connState,
+	}
+	s.serve(l)
+	return s, nil
+}
+
+// idleTimeout returns after how long idle connections are closed; 0: never.
+func idleTimeout(cfg Config) time.Duration {
+	for _, f := range cfg.Faults {
+		if f.Mode == "idle_close" {
+			return f.Delay
+		}
+	}
+	return 0
+}
+
+// URL returns the server's root, such as http://127.0.0.1:40123.
+func (s *Server) URL() string { return "http://" + s.address }
+
+// Lateness returns how late the server's own writes were.
+func (s *Server) Lateness() Lateness { return s.late.read() }
+
+// State returns what the server's own metrics show.
+func (s *Server) State() State { return s.state() }
+
+// Close stops the server and returns when all its goroutines are gone.
+func (s *Server) Close() error {
+	s.life.Lock()
+	s.closed = true
+	if s.revival != nil {
+		s.revival.Stop()
+	}
+	s.life.Unlock()
+	err := s.http.Close()
+	s.drop()
+	s.serving.Wait()
+	s.open.Wait()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.timer != nil {
+		s.timer.Stop()
+	}
+	return err
+}
+
+// Kill makes the server die as in a crash: all connections are reset, new ones
+// refused, for good or until Restart.
+func (s *Server) Kill() { s.Restart(0) }
+
+// Restart kills the server and brings it back after the given time; 0 leaves it
+// dead. It returns when the server is down.
+func (s *Server) Restart(downFor time.Duration) {
+	s.mu.Lock()
+	s.catchUp()
+	s.core.kill(downFor)
+	s.mu.Unlock()
+	s.down(downFor)
+}
+
+// down closes the port and cuts every connection.
+func (s *Server) down(downFor time.Duration) {
+	s.life.Lock()
+	if s.listener != nil {
+		_ = s.listener.Close() // nothing can be done about it, and nothing is lost
+		s.listener = nil
+	}
+	if s.revival != nil {
+		s.revival.Stop()
+	}
+	if downFor > 0 && !s.closed {
+		s.revival = time.AfterFunc(downFor, s.up)
+	}
+	s.life.Unlock()
+	s.drop()
+}
+
+// up opens the port again. Another program may have taken it meanwhile: it tries
+// until it gets it.
+func (s *Server) up() {
+	s.life.Lock()
+	defer s.life.Unlock()
+	if s.closed || s.listener != nil {
+		return
+	}
+	l, err := net.Listen("tcp", s.address)
+	if err != nil {
+		s.revival = time.AfterFunc(20*time.Millisecond, s.up)
+		return
+	}
+	s.serveLocked(l)
+}
+
+func (s *Server) serve(l net.Listener) {
+	s.life.Lock()
+	defer s.life.Unlock()
+	s.serveLocked(l)
+}
+
+func (s *Server) serveLocked(l net.Listener) {
+	s.listener = l
+	s.serving.Go(func() { _ = s.http.Serve(&tracked{l, s}) }) // it ends with the listener's closing, never otherwise
+}
+
+// tracked is a listener whose connections the server knows.
+type tracked struct {
+	net.Listener
+	s *Server
+}
+
+// Accept implements net.Listener.
+func (t *tracked) Accept() (net.Conn, error) {
+	c, err := t.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	k := &conn{TCPConn: c.(*net.TCPConn), forget: t.s.forget}
+	t.s.life.Lock()
+	defer t.s.life.Unlock()
+	t.s.conns[k] = struct{}{}
+	return k, nil
+}
+
+func (s *Server) forget(c *conn) {
+	s.life.Lock()
+	defer s.life.Unlock()
+	delete(s.conns, c)
+}
+
+// drop resets every connection.
+func (s *Server) drop() {
+	s.life.Lock()
+	conns := make([]*conn, 0, len(s.conns))
+	for c := range s.conns {
+		conns = append(conns, c)
+	}
+	s.life.Unlock()
+	for _, c := range conns {
+		c.reset()
+	}
+}
+
+// connState counts connections, so that Close can wait for their goroutines.
+func (s *Server) connState(_ net.Conn, st http.ConnState) {
+	switch st {
+	case http.StateNew:
+		s.open.Add(1)
+	case http.StateClosed:
+		s.open.Done()
+	}
+}
