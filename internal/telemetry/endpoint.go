@@ -127,24 +127,30 @@ func shown(u *url.URL) string {
 
 // httpFetch returns a Fetch over HTTP, and what closes its idle connections.
 func httpFetch(cfg Config) (Fetch, func()) {
-	client := &http.Client{
-		Transport: cfg.Transport,
-		// A redirect may lead to another host; the one that was given is asked or none.
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	own := &http.Transport{Proxy: http.ProxyFromEnvironment}
+	through := func(t http.RoundTripper) *http.Client {
+		return &http.Client{
+			Transport: t,
+			// A redirect may lead to another host; the one that was given is asked or none.
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		}
 	}
-	closeIdle := func() {}
-	if cfg.Transport == nil {
-		own := &http.Transport{Proxy: http.ProxyFromEnvironment}
-		client.Transport, closeIdle = own, own.CloseIdleConnections
+	general, target := through(own), through(own)
+	if cfg.Transport != nil {
+		target = through(cfg.Transport)
 	}
 	fetch := func(ctx context.Context, address string) ([]byte, error) {
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 		if err != nil {
 			return nil, errors.New("the URL cannot be asked")
 		}
-		if address == cfg.ServerURL && sameOrigin(address, cfg.BaseURL) {
-			for name, values := range cfg.Header {
-				req.Header[http.CanonicalHeaderKey(name)] = values
+		client := general
+		if sameOrigin(address, cfg.BaseURL) {
+			client = target
+			if address == cfg.ServerURL {
+				for name, values := range cfg.Header {
+					req.Header[http.CanonicalHeaderKey(name)] = values
+				}
 			}
 		}
 		req.Header.Set("Accept", "text/plain;version=0.0.4,text/plain;q=0.5,*/*;q=0.1")
@@ -165,7 +171,7 @@ func httpFetch(cfg Config) (Fetch, func()) {
 		}
 		return body, nil
 	}
-	return fetch, closeIdle
+	return fetch, own.CloseIdleConnections
 }
 
 // refuse returns why an answer other than 200 is of no use.

@@ -63,6 +63,8 @@ func TestHTTP(t *testing.T) {
 		{"key to its own host", telemetry.Config{ServerURL: server.URL + "/metrics", BaseURL: server.URL + "/v1", Header: secret}, true, "", "Bearer canary-secret"},
 		{"no key to another host", telemetry.Config{ServerURL: server.URL + "/metrics", BaseURL: "http://other.test/v1", Header: secret}, true, "", ""},
 		{"no key to an exporter", telemetry.Config{GPUURL: server.URL + "/metrics", BaseURL: server.URL + "/v1", Header: secret}, false, "DCGM_FI_DEV_", ""},
+		{"its own transport to its own host", telemetry.Config{ServerURL: "http://only.test/metrics", BaseURL: "http://only.test/v1", Transport: through(server.URL)}, true, "", ""},
+		{"not to another host", telemetry.Config{ServerURL: server.URL + "/none", BaseURL: "http://only.test/v1", Transport: through(server.URL)}, false, "HTTP 404", ""},
 		{"huge", telemetry.Config{ServerURL: server.URL + "/huge", MaxBody: 50_000}, false, "larger than 50000 bytes", ""},
 		{"redirect", telemetry.Config{ServerURL: server.URL + "/moved"}, false, "HTTP 302 redirects to " + elsewhere.URL + "/metrics, which", ""},
 		{"not found", telemetry.Config{ServerURL: strings.Replace(server.URL, "http://", "http://user:canary-secret@", 1) + "/none?key=canary-secret"}, false, "HTTP 404 Not Found", ""},
@@ -83,4 +85,16 @@ func TestHTTP(t *testing.T) {
 			}
 		})
 	}
+}
+
+// redirected sends every request to one server, as a Unix socket does, and turns
+// its path into /metrics.
+type redirected struct{ host string }
+
+func through(url string) http.RoundTripper { return redirected{strings.TrimPrefix(url, "http://")} }
+
+func (d redirected) RoundTrip(r *http.Request) (*http.Response, error) {
+	r = r.Clone(r.Context())
+	r.URL.Host, r.URL.Path = d.host, "/metrics"
+	return (&http.Transport{DisableKeepAlives: true}).RoundTrip(r)
 }

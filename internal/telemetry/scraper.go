@@ -34,13 +34,16 @@ type Config struct {
 	Timeout  time.Duration // of one scrape; 0: DefaultTimeout
 	MaxBody  int64         // bytes of one answer, decompressed; 0: DefaultMaxBody
 
-	// Header goes to the server's endpoint, and only where that has the scheme
-	// and host of BaseURL: a key never goes to another host than the one it is for.
-	Header  http.Header
-	BaseURL string
+	// Header and Transport are for URLs with the scheme and host of BaseURL only:
+	// a key never goes to another host than the one it is for, and a Unix socket
+	// or a private certificate authority leads to no other. The exporters get no
+	// header. Elsewhere, and where Transport is nil, a transport of the scraper's
+	// own is used and closed when Run ends.
+	BaseURL   string
+	Header    http.Header
+	Transport http.RoundTripper
 
-	Transport http.RoundTripper // nil: one of its own, closed when Run ends
-	Fetch     Fetch             // nil: HTTP; tests put their own here
+	Fetch Fetch // nil: HTTP; tests put their own here
 
 	Points io.Writer         // server_metrics.jsonl, one line a scrape; nil: not stored
 	Notice func(text string) // told what a person should know; called from Run's goroutine; nil: not told
