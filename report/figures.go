@@ -1,0 +1,457 @@
+package report
+
+import (
+	"math"
+	"sort"
+
+	"github.com/capfind/capfind/analysis"
+	"github.com/capfind/capfind/loadgen"
+	"github.com/capfind/capfind/sweep"
+)
+
+// view is a result in one language, on one basis of figures.
+type view struct {
+	r     *sweep.Result
+	w     words
+	whole bool // the whole run's figures even where the verdict was taken from steady state
+	open  bool // load points are arrival rates, not concurrencies
+}
+
+func newView(r *sweep.Result, w words, whole bool) *view {
+	v := &view{r: r, w: w, whole: whole, open: r.Command == "rate"}
+	if v.open {
+		for i := range r.Steps {
+			v.open = v.open && r.Steps[i].RequestRate.IsKnown()
+		}
+	}
+	return v
+}
+
+// figures returns the summary that this view shows of a step.
+func (v *view) figures(s *analysis.Step) *analysis.Summary {
+	if v.whole {
+		return &s.Whole
+	}
+	return s.Verdict()
+}
+
+// load returns where a step stands on the horizontal axis.
+func (v *view) load(s *analysis.Step) float64 {
+	if v.open {
+		return s.RequestRate.Or(0)
+	}
+	return float64(s.Concurrency)
+}
+
+// loadText writes a step's load for people.
+func (v *view) loadText(s *analysis.Step) string {
+	if v.open {
+		return significant(v.load(s))
+	}
+	return count(s.Concurrency)
+}
+
+func (v *view) loadLabel() string {
+	if v.open {
+		return v.w.say("axis.rate")
+	}
+	return v.w.say("axis.concurrency")
+}
+
+// points collects one figure of every step that has it, in ascending load.
+func (v *view) points(phase func(analysis.Phase) bool, take func(*analysis.Summary) (datum, bool)) []datum {
+	var out []datum
+	for i := range v.r.Steps {
+		s := &v.r.Steps[i]
+		if !phase(s.Phase) {
+			continue
+		}
+		d, ok := take(v.figures(s))
+		if !ok {
+			continue
+		}
+		d.x, d.step, d.xText, d.hollow = v.load(s), i, v.loadText(s), !onLadder(s.Phase)
+		out = append(out, d)
+	}
+	sort.SliceStable(out, func(i, j int) bool { return out[i].x < out[j].x })
+	return out
+}
+
+// addMetric draws one figure over the load; the steps of the search between
+// the ladder's steps are hollow.
+func (v *view) addMetric(c *chart, name string, st style, take func(*analysis.Summary) (datum, bool)) {
+	c.add(series{name: name, style: st, kind: joined, points: v.points(anyPhase, take)})
+}
+
+func anyPhase(analysis.Phase) bool   { return true }
+func onLadder(p analysis.Phase) bool { return p == analysis.PhaseLadder || p == analysis.PhasePoint }
+
+// overLoad starts a chart whose horizontal axis is the load.
+func (v *view) overLoad(id string) *chart {
+	c := &chart{id: id, title: v.w.say("chart." + id)}
+	var all, ladder []float64
+	for i := range v.r.Steps {
+		s := &v.r.Steps[i]
+		all = append(all, v.load(s))
+		if onLadder(s.Phase) {
+			ladder = append(ladder, v.load(s))
+		}
+	}
+	if len(ladder) == 0 {
+		ladder = append(ladder, all...)
+	}
+	c.x = stepAxis(v.loadLabel(), all, ladder)
+	return c
+}
+
+// annotate marks the limit, the knee and the recommended band.
+func (v *view) annotate(c *chart) {
+	if v.open {
+		return
+	}
+	r := v.r
+	if rec := r.Recommendation; rec != nil && rec.Low.IsKnown() && rec.High.IsKnown() {
+		low, high := rec.Low.Or(0), rec.High.Or(0)
+		// A band that falls on one whole number is still drawn.
+		c.bands = append(c.bands, band{from: math.Max(low-.25, c.x.min), to: math.Max(high+.25, c.x.min), style: recommended,
+			text: v.w.say("mark.band", rangeText(rec.Low, rec.High))})
+	}
+	if r.Limit != nil {
+		if n, ok := r.Limit.Concurrency.Value(); ok {
+			c.upright = append(c.upright, mark{at: n, text: v.w.say("mark.limit", whole(r.Limit.Concurrency))})
+		}
+	}
+	if k := r.Curve; k != nil && c.id == "throughput" {
+		if n, ok := k.Knee.Value(); ok && (r.Limit == nil || r.Limit.Concurrency.Or(0) != math.Round(n)) {
+			c.upright = append(c.upright, mark{at: n, text: v.w.say("mark.knee", whole(k.Knee)), faint: true})
+		}
+	}
+}
+
+// distinctLoads counts the different load points; a curve needs two.
+func (v *view) distinctLoads() int {
+	seen := map[float64]bool{}
+	for i := range v.r.Steps {
+		seen[v.load(&v.r.Steps[i])] = true
+	}
+	return len(seen)
+}
+
+// overLoadCharts returns every chart over the load that has data.
+func (v *view) overLoadCharts() []*chart {
+	if v.distinctLoads() < 2 {
+		return nil
+	}
+	var out []*chart
+	for _, build := range []func() *chart{v.throughput, v.efficiency, v.ttft, v.tpot, v.tradeoff, v.success, v.failures, v.tokens, v.ttftDistribution} {
+		if c := build(); c != nil && !c.empty() {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+const z95 = 1.959964 // two-sided 95 % of the normal distribution
+
+func plus(n, se analysis.Number, text string) (datum, bool) {
+	y, ok := n.Value()
+	d := datum{y: y, text: text}
+	if e, known := se.Value(); ok && known && e > 0 {
+		d.low, d.high = math.Max(y-z95*e, 0), y+z95*e
+	}
+	return d, ok
+}
+
+func perSecond(n analysis.Number, unit string) string {
+	if !n.IsKnown() {
+		return notKnown
+	}
+	return figure(n) + " " + unit
+}
+
+func (v *view) throughput() *chart {
+	c := v.overLoad("throughput")
+	take := func(s *analysis.Summary) (datum, bool) {
+		return plus(s.RequestThroughput, s.RequestThroughputSE, perSecond(s.RequestThroughput, "req/s"))
+	}
+	if f := v.r.Curve; f != nil && f.Model != "" && len(f.Points) > 1 && !v.open {
+		fit := series{name: v.w.say("series.fit", f.Model), style: grey, kind: curve, dashed: true}
+		for _, p := range f.Points {
+			if p.Concurrency > 0 {
+				fit.points = append(fit.points, datum{x: p.Concurrency, y: p.RequestThroughput, step: -1})
+			}
+		}
+		c.add(fit)
+	}
+	v.addMetric(c, v.w.say("series.throughput"), blue, take)
+	v.annotate(c)
+	_, high := extent(c.values())
+	c.y = linearAxis(v.w.say("axis.throughput"), 0, high)
+	c.reading = v.readThroughput(c)
+	return c
+}
+
+func (v *view) efficiency() *chart {
+	c := v.overLoad("efficiency")
+	take := func(s *analysis.Summary) (datum, bool) {
+		return plus(s.Efficiency, analysis.Number{}, perSecond(s.Efficiency, "req/s"))
+	}
+	v.addMetric(c, v.w.say("series.efficiency"), green, take)
+	v.annotate(c)
+	_, high := extent(c.values())
+	c.y = linearAxis(v.w.say("axis.efficiency"), 0, high)
+	if e := v.r.Efficiency; e.OptimalConcurrency.IsKnown() {
+		c.reading = v.w.say("read.efficiency", whole(e.OptimalConcurrency), figure(e.MaxEfficiency))
+	}
+	return c
+}
+
+var statistics = []struct {
+	name  string
+	style style
+}{{"mean", blue}, {"p50", green}, {"p95", orange}, {"p99", purple}}
+
+// times draws statistics of a duration over the load, in milliseconds or, where
+// they are long, in seconds.
+func (v *view) times(c *chart, prefix string, only []string, take func(*analysis.Summary) analysis.Dist) {
+	for _, st := range statistics {
+		if only != nil && !contains(only, st.name) {
+			continue
+		}
+		v.addMetric(c, prefix+v.w.say("stat."+st.name), st.style, func(s *analysis.Summary) (datum, bool) {
+			n, ok := percentile(take(s), st.name)
+			y, _ := n.Value()
+			return datum{y: y, text: seconds(n)}, ok
+		})
+	}
+}
+
+func contains(list []string, s string) bool {
+	for _, x := range list {
+		if x == s {
+			return true
+		}
+	}
+	return false
+}
+
+// inUnit rescales a chart in seconds to the unit its axis is labelled in.
+func (v *view) inUnit(c *chart, label string) {
+	_, high := extent(c.values())
+	factor, unit := 1.0, "s"
+	if high < 9 {
+		factor, unit = 1000, "ms"
+	}
+	for i := range c.series {
+		for j := range c.series[i].points {
+			p := &c.series[i].points[j]
+			p.y, p.low, p.high = p.y*factor, p.low*factor, p.high*factor
+		}
+	}
+	for i := range c.across {
+		c.across[i].at *= factor
+	}
+	c.y = valueAxis(label+" ("+unit+")", c.values())
+}
+
+func (v *view) ttft() *chart {
+	c := v.overLoad("ttft")
+	v.times(c, "", nil, func(s *analysis.Summary) analysis.Dist { return s.TTFT })
+	if c.empty() {
+		return nil
+	}
+	if t, ok := v.threshold("ttft").Value(); ok {
+		c.across = append(c.across, level{t, v.w.say("mark.threshold", v.w.say("stat."+v.statistic()), seconds(number(t)))})
+	}
+	v.annotate(c)
+	v.inUnit(c, "TTFT")
+	c.reading = v.readTTFT()
+	return c
+}
+
+func (v *view) tpot() *chart {
+	c := v.overLoad("tpot")
+	v.times(c, "TPOT ", []string{"mean", "p95"}, func(s *analysis.Summary) analysis.Dist { return s.TPOT })
+	gap := func(stat string) func(*analysis.Summary) (datum, bool) {
+		return func(s *analysis.Summary) (datum, bool) {
+			n, ok := percentile(s.ChunkGap, stat)
+			y, _ := n.Value()
+			return datum{y: y, text: seconds(n)}, ok
+		}
+	}
+	v.addMetric(c, v.w.say("series.gap", v.w.say("stat.p50")), green, gap("p50"))
+	v.addMetric(c, v.w.say("series.gap", v.w.say("stat.p99")), purple, gap("p99"))
+	if c.empty() {
+		return nil
+	}
+	v.annotate(c)
+	v.inUnit(c, v.w.say("axis.perToken"))
+	c.reading = v.readTPOT()
+	return c
+}
+
+// tradeoff shows latency against throughput; every point carries its load.
+func (v *view) tradeoff() *chart {
+	c := &chart{id: "tradeoff", title: v.w.say("chart.tradeoff"), xHead: v.w.say("series.throughput")}
+	var xs []float64
+	for _, st := range []struct {
+		name  string
+		style style
+	}{{"mean", blue}, {"p95", orange}} {
+		s := series{name: v.w.say("series.e2e", v.w.say("stat."+st.name)), style: st.style, kind: joined}
+		for _, p := range v.points(onLadder, func(f *analysis.Summary) (datum, bool) {
+			n, ok := percentile(f.E2E, st.name)
+			x, known := f.RequestThroughput.Value()
+			return datum{y: n.Or(0), low: x, text: seconds(n), xText: perSecond(f.RequestThroughput, "req/s")}, ok && known && x > 0
+		}) {
+			p.label, p.x, p.low = plain(p.x), p.low, 0
+			if st.name != "mean" {
+				p.label = ""
+			}
+			xs = append(xs, p.x)
+			s.points = append(s.points, p)
+		}
+		c.add(s)
+	}
+	if len(xs) < 2 {
+		return nil
+	}
+	_, high := extent(xs)
+	c.x = linearAxis(v.w.say("axis.throughput"), 0, high)
+	v.inUnit(c, "E2E")
+	c.reading = v.w.say("read.tradeoff")
+	return c
+}
+
+func (v *view) success() *chart {
+	c := v.overLoad("success")
+	take := func(s *analysis.Summary) (datum, bool) {
+		d, ok := plus(s.SuccessRate, analysis.Number{}, percent(s.SuccessRate, 1))
+		d.y *= 100
+		return d, ok
+	}
+	v.addMetric(c, v.w.say("series.success"), green, take)
+	if t, ok := v.threshold("success_rate").Value(); ok {
+		c.across = append(c.across, level{t * 100, v.w.say("mark.least", percent(number(t), 0))})
+	}
+	v.annotate(c)
+	c.y = linearAxis(v.w.say("axis.success"), 0, 100)
+	c.reading = v.readSuccess()
+	return c
+}
+
+// classColours gives every failure class that can be common its own look.
+var classColours = []style{red, orange, purple, sky, blue, grey}
+
+func (v *view) failures() *chart {
+	c := v.overLoad("failures")
+	total := make([]float64, len(v.r.Steps))
+	for k, class := range v.classes() {
+		s := series{name: string(class), style: classColours[min(k, len(classColours)-1)], kind: bars}
+		for i := range v.r.Steps {
+			st := &v.r.Steps[i]
+			n := float64(st.Failures[class])
+			if n == 0 {
+				continue
+			}
+			s.points = append(s.points, datum{x: v.load(st), base: total[i], y: total[i] + n, step: i, text: count(int(n)), xText: v.loadText(st)})
+			total[i] += n
+		}
+		c.add(s)
+	}
+	if c.empty() {
+		return nil
+	}
+	_, high := extent(c.values())
+	c.y = linearAxis(v.w.say("axis.failures"), 0, high)
+	c.reading = v.readFailures()
+	return c
+}
+
+// classes lists the failure classes that occurred, the most frequent first.
+func (v *view) classes() []loadgen.Class {
+	sum := map[loadgen.Class]int{}
+	for i := range v.r.Steps {
+		for class, n := range v.r.Steps[i].Failures {
+			if class != loadgen.Success && n > 0 {
+				sum[class] += n
+			}
+		}
+	}
+	var list []loadgen.Class
+	for class := range sum {
+		list = append(list, class)
+	}
+	sort.Slice(list, func(i, j int) bool {
+		if sum[list[i]] != sum[list[j]] {
+			return sum[list[i]] > sum[list[j]]
+		}
+		return list[i] < list[j]
+	})
+	return list
+}
+
+func (v *view) tokens() *chart {
+	c := v.overLoad("tokens")
+	for _, t := range []struct {
+		key   string
+		style style
+		take  func(*analysis.Summary) analysis.Number
+	}{
+		{"series.output", blue, func(s *analysis.Summary) analysis.Number { return s.OutputThroughput }},
+		{"series.total", orange, func(s *analysis.Summary) analysis.Number { return s.TotalTokenThroughput }},
+	} {
+		v.addMetric(c, v.w.say(t.key), t.style, func(s *analysis.Summary) (datum, bool) {
+			n := t.take(s)
+			return plus(n, analysis.Number{}, perSecond(n, "tok/s"))
+		})
+	}
+	if c.empty() {
+		return nil
+	}
+	v.annotate(c)
+	_, high := extent(c.values())
+	c.y = linearAxis(v.w.say("axis.tokens"), 0, high)
+	c.reading = v.readTokens()
+	return c
+}
+
+func (v *view) ttftDistribution() *chart {
+	c := v.overLoad("distribution")
+	var bounds []float64
+	for i := range v.r.Steps {
+		s := &v.r.Steps[i]
+		if !onLadder(s.Phase) || len(s.TTFTBins) == 0 {
+			continue
+		}
+		vi := violin{x: v.load(s), step: i, text: seconds(s.Whole.TTFT.P50)}
+		for _, b := range s.TTFTBins {
+			if b.Count > 0 && b.To > 0 {
+				b.From, b.To = math.Max(b.From, b.To/4)*1000, b.To*1000
+				vi.bins = append(vi.bins, b)
+				bounds = append(bounds, b.From, b.To)
+			}
+		}
+		if len(vi.bins) > 0 {
+			c.violins = append(c.violins, vi)
+		}
+	}
+	if c.empty() {
+		return nil
+	}
+	if t, ok := v.threshold("ttft").Value(); ok {
+		c.across = append(c.across, level{t * 1000, v.w.say("mark.threshold", v.w.say("stat."+v.statistic()), seconds(number(t)))})
+		bounds = append(bounds, t*1000)
+	}
+	c.y = valueAxis("TTFT (ms)", bounds)
+	c.reading = v.w.say("read.distribution")
+	return c
+}
+
+// rangeText writes "63-72", or one figure where both ends are the same.
+func rangeText(low, high analysis.Number) string {
+	if whole(low) == whole(high) {
+		return whole(low)
+	}
+	return whole(low) + "–" + whole(high)
+}

@@ -1,0 +1,332 @@
+package report
+
+import (
+	"fmt"
+	"image/color"
+	"io"
+	"math"
+	"strings"
+
+	"gonum.org/v1/plot"
+	"gonum.org/v1/plot/font"
+	"gonum.org/v1/plot/text"
+	"gonum.org/v1/plot/vg"
+	"gonum.org/v1/plot/vg/draw"
+	"gonum.org/v1/plot/vg/vgimg"
+
+	stdfont "golang.org/x/image/font"
+)
+
+// A picture fills a 16:9 slide: 1920 x 1080 pixels.
+const (
+	pngWidth, pngHeight = 960 * vg.Length(1), 540 * vg.Length(1) // points
+	pngDPI              = 144
+	pngMargin           = 28 * vg.Length(1)
+	pngFont             = 13 * vg.Length(1)
+	pngRow              = 19 * vg.Length(1)
+)
+
+var (
+	ink      = hex("#1F2937")
+	inkSoft  = hex("#5B6472")
+	hairline = hex("#E3E7EC")
+	limitInk = hex("#B34700")
+	bandFill = hex("#D6EFE6")
+	bandInk  = hex("#00694D")
+)
+
+// hex reads #RRGGBB; the palette's own constants are the only input.
+func hex(s string) color.NRGBA {
+	var r, g, b uint8
+	fmt.Sscanf(s, "#%02x%02x%02x", &r, &g, &b)
+	return color.NRGBA{r, g, b, 255}
+}
+
+// writePNG draws charts side by side under one title.
+func writePNG(w io.Writer, words words, title, subtitle string, charts ...*chart) error {
+	img := vgimg.NewWith(vgimg.UseWH(pngWidth, pngHeight), vgimg.UseDPI(pngDPI))
+	page := draw.New(img)
+	page.FillPolygon(color.White, []vg.Point{page.Min, {X: page.Max.X, Y: page.Min.Y}, page.Max, {X: page.Min.X, Y: page.Max.Y}})
+	page = draw.Crop(page, pngMargin, -pngMargin, pngMargin*.8, -pngMargin)
+	page.FillText(textStyle(22, ink, stdfont.WeightBold, draw.XLeft, draw.YTop), vg.Point{X: page.Min.X, Y: page.Max.Y}, latin(title))
+	page.FillText(textStyle(13, inkSoft, stdfont.WeightNormal, draw.XLeft, draw.YTop), vg.Point{X: page.Min.X, Y: page.Max.Y - 30}, latin(subtitle))
+	page.Max.Y -= 62
+	gap := 34 * vg.Length(1)
+	width := (page.Max.X - page.Min.X - gap*vg.Length(len(charts)-1)) / vg.Length(len(charts))
+	for i, c := range charts {
+		panel := page
+		panel.Min.X += vg.Length(i) * (width + gap)
+		panel.Max.X = panel.Min.X + width
+		c.draw(panel, words)
+	}
+	_, err := (vgimg.PngCanvas{Canvas: img}).WriteTo(w)
+	return err
+}
+
+func textStyle(size vg.Length, c color.Color, weight stdfont.Weight, x text.XAlignment, y text.YAlignment) text.Style {
+	return text.Style{Color: c, XAlign: x, YAlign: y, Handler: plot.DefaultTextHandler,
+		Font: font.Font{Typeface: "Liberation", Variant: "Sans", Weight: weight, Size: size}}
+}
+
+// latin replaces what the picture's font cannot draw: such glyphs would vanish
+// without a trace.
+func latin(s string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r == '\n' || r == '\t' || r == '\r':
+			return ' '
+		case r < ' ' || r > 0x24F && (r < 0x2010 || r > 0x2027):
+			return '?'
+		}
+		return r
+	}, s)
+}
+
+// scale lets gonum place values as the chart's own axis does, which unlike
+// gonum's LogScale survives a value without a logarithm.
+type scale struct{ axis }
+
+func (s scale) Normalize(_, _, v float64) float64 { return s.place(v) }
+
+// draw draws the legend, the labels above the plot and the plot itself.
+func (c *chart) draw(panel draw.Canvas, w words) {
+	panel.Max.Y -= c.drawLegend(panel, w) + 10
+	length := float64((panel.Max.X - panel.Min.X) * .92 / pngFont)
+	labels, rows, total := c.header(length)
+	panel.FillText(textStyle(pngFont, inkSoft, stdfont.WeightNormal, draw.XLeft, draw.YTop), vg.Point{X: panel.Min.X, Y: panel.Max.Y}, latin(c.y.label))
+	panel.Max.Y -= 22 + pngRow*vg.Length(total)
+
+	p := plot.New()
+	p.BackgroundColor = color.Transparent
+	c.setAxis(&p.X, c.x, length)
+	c.setAxis(&p.Y, c.y, 0)
+	p.X.Label.Text = latin(c.x.label)
+	p.X.Label.TextStyle = textStyle(pngFont, inkSoft, stdfont.WeightNormal, draw.XCenter, draw.YTop)
+	p.X.Label.Padding = 0
+	p.X.Padding, p.Y.Padding = 0, 0
+	p.Y.LineStyle.Width, p.Y.Tick.Length = 0, 0
+	p.Add(drawing{c})
+	p.Draw(panel)
+
+	data := p.DataCanvas(panel)
+	for i, l := range labels {
+		// The row was laid out on an axis of this many font sizes; the real one differs by the width of the tick labels.
+		x := data.Min.X + vg.Length(l.at/length)*(data.Max.X-data.Min.X)
+		ink := map[string]color.Color{"t-limit": limitInk, "t-band": bandInk}[l.class]
+		if ink == nil {
+			ink = inkSoft
+		}
+		panel.FillText(textStyle(pngFont, ink, stdfont.WeightBold, draw.XCenter, draw.YBottom),
+			vg.Point{X: x, Y: data.Max.Y + 6 + pngRow*vg.Length(rows[i])}, latin(l.text))
+	}
+}
+
+// setAxis hands the chart's axis to gonum; labels that would touch are left out.
+func (c *chart) setAxis(to *plot.Axis, a axis, length float64) {
+	to.Min, to.Max, to.Scale = a.min, a.max, scale{a}
+	to.LineStyle = draw.LineStyle{Color: inkSoft, Width: .8}
+	to.Tick.LineStyle = to.LineStyle
+	to.Tick.Label = textStyle(pngFont, inkSoft, stdfont.WeightNormal, to.Tick.Label.XAlign, to.Tick.Label.YAlign)
+	show := make([]bool, len(a.ticks))
+	if length > 0 {
+		show = a.fitting(length)
+	}
+	var ticks []plot.Tick
+	for i, t := range a.ticks {
+		label := t.text
+		if length > 0 && !show[i] {
+			label = ""
+		}
+		ticks = append(ticks, plot.Tick{Value: t.at, Label: label})
+	}
+	to.Tick.Marker = plot.ConstantTicks(ticks)
+}
+
+// drawLegend writes the series' names in rows and returns their height.
+func (c *chart) drawLegend(panel draw.Canvas, w words) vg.Length {
+	sty := textStyle(pngFont, ink, stdfont.WeightNormal, draw.XLeft, draw.YCenter)
+	x, y := panel.Min.X, panel.Max.Y-8
+	keys := append([]series(nil), c.series...)
+	if c.searched() {
+		keys = append(keys, searchKey(w))
+	}
+	for i := range keys {
+		s := &keys[i]
+		width := sty.Width(latin(s.name))
+		if x+width+50 > panel.Max.X && x > panel.Min.X {
+			x, y = panel.Min.X, y-20
+		}
+		if s.kind != loose && s.kind != bars {
+			panel.StrokeLine2(s.line(), x, y, x+28, y)
+		}
+		s.glyph(&panel, vg.Point{X: x + 14, Y: y}, s.kind == loose)
+		panel.FillText(sty, vg.Point{X: x + 34, Y: y}, latin(s.name))
+		x += width + 58
+	}
+	return panel.Max.Y - y + 12
+}
+
+func (s *series) line() draw.LineStyle {
+	l := draw.LineStyle{Color: hex(s.style.light), Width: 2.2}
+	if s.dashed {
+		l.Width, l.Dashes = 1.6, []vg.Length{6, 4}
+	}
+	return l
+}
+
+// glyph draws a marker; hollow ones are white inside.
+func (s *series) glyph(c *draw.Canvas, at vg.Point, hollow bool) {
+	if s.kind == bars {
+		c.SetColor(hex(s.style.light))
+		c.Fill(rectangle(at.X-6, at.Y-6, at.X+6, at.Y+6))
+		return
+	}
+	outline := markerOutline(s.style.marker, at)
+	if outline == nil {
+		return
+	}
+	fill := hex(s.style.light)
+	if hollow {
+		fill = color.NRGBA{255, 255, 255, 255}
+	}
+	c.SetColor(fill)
+	c.Fill(outline)
+	c.SetLineStyle(draw.LineStyle{Color: hex(s.style.light), Width: 1.4})
+	c.Stroke(outline)
+}
+
+// markerOutline is the closed path of a marker around a point.
+func markerOutline(m marker, at vg.Point) vg.Path {
+	corners := map[marker][][2]float64{
+		square:   {{-4, -4}, {4, -4}, {4, 4}, {-4, 4}},
+		triangle: {{0, 5.2}, {4.8, -3.6}, {-4.8, -3.6}},
+		diamond:  {{0, 5.6}, {5, 0}, {0, -5.6}, {-5, 0}},
+		downward: {{0, -5.2}, {4.8, 3.6}, {-4.8, 3.6}},
+	}[m]
+	var p vg.Path
+	if m == circle {
+		p.Move(vg.Point{X: at.X + 4.5, Y: at.Y})
+		p.Arc(at, 4.5, 0, 2*math.Pi)
+		p.Close()
+		return p
+	}
+	for i, xy := range corners {
+		pt := vg.Point{X: at.X + vg.Length(xy[0]), Y: at.Y + vg.Length(xy[1])}
+		if i == 0 {
+			p.Move(pt)
+		} else {
+			p.Line(pt)
+		}
+	}
+	if p != nil {
+		p.Close()
+	}
+	return p
+}
+
+func rectangle(x0, y0, x1, y1 vg.Length) vg.Path {
+	var p vg.Path
+	p.Move(vg.Point{X: x0, Y: y0})
+	p.Line(vg.Point{X: x1, Y: y0})
+	p.Line(vg.Point{X: x1, Y: y1})
+	p.Line(vg.Point{X: x0, Y: y1})
+	p.Close()
+	return p
+}
+
+// drawing is the chart as one gonum plotter: bands below, then grid, lines,
+// series, and the thresholds' names on top.
+type drawing struct{ c *chart }
+
+// Plot implements plot.Plotter.
+func (d drawing) Plot(cv draw.Canvas, p *plot.Plot) {
+	trX, trY := p.Transforms(&cv)
+	x := func(v float64) vg.Length { return min(max(trX(v), cv.Min.X), cv.Max.X) }
+	y := func(v float64) vg.Length { return min(max(trY(v), cv.Min.Y), cv.Max.Y) }
+	for _, b := range d.c.bands {
+		if b.style == recommended {
+			cv.SetColor(bandFill)
+			cv.Fill(rectangle(x(b.from), cv.Min.Y, x(b.to), cv.Max.Y))
+		}
+	}
+	for _, t := range d.c.y.ticks {
+		cv.StrokeLine2(draw.LineStyle{Color: hairline, Width: .8}, cv.Min.X, y(t.at), cv.Max.X, y(t.at))
+	}
+	for _, m := range d.c.upright {
+		sty := draw.LineStyle{Color: limitInk, Width: 1.8}
+		if m.faint {
+			sty = draw.LineStyle{Color: inkSoft, Width: 1.2, Dashes: []vg.Length{2, 3}}
+		}
+		cv.StrokeLine2(sty, x(m.at), cv.Min.Y, x(m.at), cv.Max.Y)
+	}
+	for _, l := range d.c.across {
+		cv.StrokeLine2(draw.LineStyle{Color: ink, Width: 1.2, Dashes: []vg.Length{7, 4}}, cv.Min.X, y(l.at), cv.Max.X, y(l.at))
+	}
+	for i := range d.c.violins {
+		drawViolin(cv, &d.c.violins[i], x, y)
+	}
+	for i := range d.c.series {
+		drawSeries(cv, &d.c.series[i], x, y)
+	}
+	for _, l := range d.c.across {
+		at := y(l.at)
+		align := draw.YBottom
+		up := vg.Length(4)
+		if cv.Max.Y-at < 20 {
+			align, up = draw.YTop, -4
+		}
+		cv.FillText(textStyle(pngFont, ink, stdfont.WeightNormal, draw.XLeft, align), vg.Point{X: cv.Min.X + 8, Y: at + up}, latin(l.text))
+	}
+}
+
+func drawSeries(cv draw.Canvas, s *series, x, y func(float64) vg.Length) {
+	var line []vg.Point
+	for _, p := range s.points {
+		line = append(line, vg.Point{X: x(p.x), Y: y(p.y)})
+	}
+	if (s.kind == joined || s.kind == curve) && len(line) > 1 {
+		cv.StrokeLines(s.line(), line)
+	}
+	for i, p := range s.points {
+		at := line[i]
+		if s.kind == bars {
+			cv.SetColor(hex(s.style.light))
+			cv.Fill(rectangle(at.X-9, y(p.base), at.X+9, at.Y))
+			continue
+		}
+		if p.high > p.low {
+			sty := draw.LineStyle{Color: hex(s.style.light), Width: 1.4}
+			cv.StrokeLine2(sty, at.X, y(p.low), at.X, y(p.high))
+			cv.StrokeLine2(sty, at.X-5, y(p.low), at.X+5, y(p.low))
+			cv.StrokeLine2(sty, at.X-5, y(p.high), at.X+5, y(p.high))
+		}
+		if s.kind != curve {
+			s.glyph(&cv, at, p.hollow)
+		}
+		if p.label != "" {
+			cv.FillText(textStyle(pngFont, ink, stdfont.WeightNormal, draw.XRight, draw.YBottom), vg.Point{X: at.X - 6, Y: at.Y + 5}, latin(p.label))
+		}
+	}
+}
+
+func drawViolin(cv draw.Canvas, v *violin, x, y func(float64) vg.Length) {
+	density := func(i int) float64 {
+		h := y(v.bins[i].To) - y(v.bins[i].From)
+		if h <= 0 {
+			return 0
+		}
+		return float64(v.bins[i].Count) / float64(h)
+	}
+	most := 0.0
+	for i := range v.bins {
+		most = math.Max(most, density(i))
+	}
+	if most == 0 {
+		return
+	}
+	cv.SetColor(hex(blue.light))
+	for i, b := range v.bins {
+		half := vg.Length(density(i)/most) * 20
+		cv.Fill(rectangle(x(v.x)-half, y(b.From), x(v.x)+half, y(b.To)))
+	}
+}
