@@ -21,6 +21,17 @@ func TestDumpCharts(t *testing.T) {
 		t.Skip("REPORT_DUMP is not set")
 	}
 	for name, b := range fixtures() {
+		page, err := os.Create(filepath.Join(dir, name+".html"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := HTML(page, b.result, Options{Telemetry: b.telemetry(), Language: Language(os.Getenv("REPORT_LANG"))}); err != nil {
+			t.Fatal(name, err)
+		}
+		page.Close()
+		if os.Getenv("REPORT_PNG") == "" {
+			continue
+		}
 		pics, err := pictures(b.result)
 		if err != nil {
 			t.Fatal(err)

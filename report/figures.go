@@ -219,9 +219,9 @@ func (v *view) times(c *chart, prefix string, only []string, take func(*analysis
 			continue
 		}
 		v.addMetric(c, prefix+v.w.say("stat."+st.name), st.style, func(s *analysis.Summary) (datum, bool) {
-			n, ok := percentile(take(s), st.name)
-			y, _ := n.Value()
-			return datum{y: y, text: seconds(n)}, ok
+			n, ok := take(s).Statistic(st.name)
+			d, known := plus(n, take(s).StatisticSE(st.name), seconds(n))
+			return d, ok && known
 		})
 	}
 }
@@ -274,7 +274,7 @@ func (v *view) tpot() *chart {
 	v.times(c, "TPOT ", []string{"mean", "p95"}, func(s *analysis.Summary) analysis.Dist { return s.TPOT })
 	gap := func(stat string) func(*analysis.Summary) (datum, bool) {
 		return func(s *analysis.Summary) (datum, bool) {
-			n, ok := percentile(s.ChunkGap, stat)
+			n, ok := s.ChunkGap.Statistic(stat)
 			y, _ := n.Value()
 			return datum{y: y, text: seconds(n)}, ok
 		}
@@ -300,7 +300,7 @@ func (v *view) tradeoff() *chart {
 	}{{"mean", blue}, {"p95", orange}} {
 		s := series{name: v.w.say("series.e2e", v.w.say("stat."+st.name)), style: st.style, kind: joined}
 		for _, p := range v.points(onLadder, func(f *analysis.Summary) (datum, bool) {
-			n, ok := percentile(f.E2E, st.name)
+			n, ok := f.E2E.Statistic(st.name)
 			x, known := f.RequestThroughput.Value()
 			return datum{y: n.Or(0), low: x, text: seconds(n), xText: perSecond(f.RequestThroughput, "req/s")}, ok && known && x > 0
 		}) {

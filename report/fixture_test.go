@@ -117,7 +117,8 @@ func (b *build) summary(n, done, failed int, p point, wave float64) analysis.Sum
 	s.MeanResidenceSeconds, s.Efficiency = k(p.r), k(x/float64(n))
 	s.TTFT, s.TPOT = dist(p.ttft*b.noise(.01), .25, done), dist(p.tpot, .03, done)
 	s.ChunkGap, s.E2E = dist(p.tpot, .12, done*(b.server.tokens-1)), dist(p.r, .1, done)
-	s.TTFTSE = k(p.ttft * .25 / math.Sqrt(float64(done)))
+	s.TTFT.SE = k(p.ttft * .25 / math.Sqrt(float64(done)))
+	s.TTFTSE = s.TTFT.SE
 	s.RequestTokensPerSec = k(1 / p.tpot)
 	return s
 }
@@ -196,29 +197,13 @@ func (b *build) fill(s *analysis.Step, p point, done int) {
 }
 
 func (b *build) judge(s *analysis.Step) {
-	k := loadgen.Known
-	v := s.Verdict()
-	if rate := v.SuccessRate.Or(1); rate < .95 {
-		s.Breaches = append(s.Breaches, analysis.Stop{Rule: "success_rate", Metric: "success rate", Value: k(rate), Threshold: k(.95), Unit: "share",
-			Sentence: "success rate " + percent(k(rate), 1) + " is below 95 %"})
-	}
-	if ttft := v.TTFT.Mean.Or(0); ttft > 1 {
-		s.Breaches = append(s.Breaches, analysis.Stop{Rule: "ttft", Metric: "mean TTFT", Value: k(ttft), Threshold: k(1), Unit: "s",
-			Sentence: "mean TTFT " + seconds(k(ttft)) + " is above 1.00 s"})
-	}
-	var previous *analysis.Step
-	for i := range b.result.Steps {
-		if b.result.Steps[i].Phase == analysis.PhaseLadder {
-			previous = &b.result.Steps[i]
+	var before []analysis.Step
+	for _, p := range b.result.Steps {
+		if p.Phase == analysis.PhaseLadder {
+			before = append(before, p)
 		}
 	}
-	if previous != nil && s.Phase == analysis.PhaseLadder {
-		gain := v.RequestThroughput.Or(0)/previous.Verdict().RequestThroughput.Or(1) - 1
-		if gain < .2 {
-			s.Breaches = append(s.Breaches, analysis.Stop{Rule: "throughput_gain", Metric: "throughput gain", Value: k(gain), Threshold: k(.2), Unit: "share",
-				Sentence: "throughput gain over the previous step " + percent(k(gain), 1) + " is below 20 %"})
-		}
-	}
+	s.Breaches = sweep.Judge(before, s, sweep.DefaultStopRules())
 	if len(s.Breaches) > 0 {
 		s.Stop = &s.Breaches[0]
 		s.Runs = 2

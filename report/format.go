@@ -103,27 +103,4 @@ func bytesText(n analysis.Number) string {
 	return significant(v) + " TiB"
 }
 
-// enough is the least number of samples from which a percentile is printed:
-// with fewer, the largest sample is below the true percentile with more than
-// 5 % probability (n = ln 0.05 / ln p).
-var enough = map[string]int{"p50": 5, "p90": 29, "p95": 59, "p99": 299}
-
-// percentile returns a statistic of a distribution by name, and whether there
-// were enough samples for it to mean something.
-func percentile(d analysis.Dist, name string) (n analysis.Number, trusted bool) {
-	switch name {
-	case "mean":
-		return d.Mean, d.Mean.IsKnown()
-	case "p50":
-		n = d.P50
-	case "p90":
-		n = d.P90
-	case "p95":
-		n = d.P95
-	case "p99":
-		n = d.P99
-	}
-	return n, n.IsKnown() && d.N >= enough[name]
-}
-
 func number(v float64) analysis.Number { return loadgen.Known(v) }

@@ -61,5 +61,3 @@ func (v *view) subtitle() string {
 	}
 	return strings.Join(parts, "  ·  ")
 }
-
-func (v *view) headline() string { return v.r.Sentence }

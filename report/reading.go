@@ -1,6 +1,7 @@
 package report
 
 import (
+	"slices"
 	"time"
 
 	"github.com/capfind/capfind/analysis"
@@ -37,7 +38,7 @@ func (v *view) threshold(rule string) analysis.Number {
 
 // statistic names the statistic of TTFT that the rule looks at.
 func (v *view) statistic() string {
-	if s, ok := v.config("stop", "ttft_statistic").(string); ok && (s == "mean" || enough[s] > 0) {
+	if s, ok := v.config("stop", "ttft_statistic").(string); ok && slices.Contains([]string{"mean", "p50", "p90", "p95", "p99"}, s) {
 		return s
 	}
 	return "mean"
@@ -83,7 +84,7 @@ func (v *view) readTTFT() string {
 	name := v.statistic()
 	limit, ok := v.threshold("ttft").Value()
 	points := v.points(anyPhase, func(s *analysis.Summary) (datum, bool) {
-		n, _ := percentile(s.TTFT, name)
+		n, _ := s.TTFT.Statistic(name)
 		y, known := n.Value()
 		return datum{y: y, text: seconds(n)}, known
 	})

@@ -72,7 +72,8 @@ func plainFloat(v float64) string { return strconv.FormatFloat(v, 'g', 6, 64) }
 // headLabel is a text above the plot that names a line or a band.
 type headLabel struct {
 	text  string
-	at    float64 // on the horizontal axis
+	at    float64 // where the text is centred, in font sizes along the axis
+	mark  float64 // what it names, on the axis
 	class string
 }
 
@@ -83,7 +84,7 @@ func (c *chart) header(length float64) (labels []headLabel, rows []int, total in
 	add := func(text string, at float64, class string) {
 		width := textWidth(text)
 		centre := math.Min(math.Max(c.x.place(at)*length, width/2), length-width/2)
-		labels = append(labels, headLabel{text, centre, class})
+		labels = append(labels, headLabel{text, centre, at, class})
 		spans = append(spans, row{centre, width})
 	}
 	for _, m := range c.upright {
@@ -109,8 +110,9 @@ func (c *chart) header(length float64) (labels []headLabel, rows []int, total in
 
 func (s *canvas) head(labels []headLabel, rows []int) {
 	for i, l := range labels {
-		s.f(`<text class="note %s" x="%s" y="%s" text-anchor="middle">%s</text>`, l.class,
-			px(s.left+l.at*svgFont), px(s.top-8-float64(rows[i])*svgRow), esc(l.text))
+		x := px(s.left + l.at*svgFont)
+		s.f(`<text class="note %s" x="%s" y="%s" data-x0="%s" data-px="%s" text-anchor="middle">%s</text>`, l.class,
+			x, px(s.top-8-float64(rows[i])*svgRow), x, px(s.x(l.mark)), esc(l.text))
 	}
 }
 
@@ -172,7 +174,7 @@ func (s *canvas) thresholds() {
 		if y < s.top+12 {
 			y = s.y(l.at) + 16
 		}
-		s.f(`<text class="note t-thr halo" x="%s" y="%s">%s</text>`, px(s.left+6), px(y), esc(l.text))
+		s.f(`<text class="note t-thr halo" x="%s" y="%s" data-y0="%s" data-py="%s">%s</text>`, px(s.left+6), px(y), px(y), px(s.y(l.at)), esc(l.text))
 	}
 }
 
@@ -235,14 +237,14 @@ func (s *canvas) data(p *datum) string {
 // where no script runs.
 func (s *canvas) point(r *series, p *datum) {
 	x, y := s.x(p.x), s.y(p.y)
+	if p.high > p.low {
+		s.f(`<path class="err" d="M%s %sV%s"/>`, px(x), px(s.y(p.high)), px(s.y(p.low)))
+	}
 	class := "pt"
 	if p.hollow {
 		class = "pt hollow"
 	}
 	s.f(`<g class="%s"%s transform="translate(%s %s)"><title>%s</title>`, class, s.data(p), px(x), px(y), esc(p.xText+" · "+r.name+" "+p.text))
-	if p.high > p.low {
-		s.f(`<path class="err" d="M-4 %[1]sh8M-4 %[2]sh8M0 %[1]sV%[2]s"/>`, px(s.y(p.high)-y), px(s.y(p.low)-y))
-	}
 	s.f(`<path class="mk" d="%s"/>`, markerPath[r.style.marker])
 	if p.label != "" {
 		s.f(`<text class="halo" x="8" y="-8">%s</text>`, esc(p.label))

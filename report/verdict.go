@@ -1,0 +1,286 @@
+package report
+
+import (
+	"math"
+	"sort"
+	"strings"
+
+	"github.com/capfind/capfind/analysis"
+	"github.com/capfind/capfind/sweep"
+)
+
+// verdict is the answer as page and Markdown show it first.
+type verdict struct {
+	Tone     string // good, warn or bad: how much the answer can be relied on
+	Kicker   string // what kind of answer it is
+	Number   string // the limit; empty where there is none
+	Unit     string
+	Interval string // how sure it is
+	Bound    string // what bound it
+	Sentence string // the answer in one line
+	Facts    []fact
+	Caveats  []string
+}
+
+// fact is one figure with its name and a remark.
+type fact struct{ Name, Value, Note string }
+
+// verdictTone says how much an answer can be relied on.
+var verdictTone = map[sweep.Verdict]string{
+	sweep.LimitFound: "good", sweep.NotReached: "good", sweep.FailedAtFirstStep: "bad",
+	sweep.ClientLimited: "warn", sweep.Unstable: "warn", sweep.Interrupted: "warn",
+}
+
+func (v *view) verdict() verdict {
+	r := v.r
+	d := verdict{Tone: verdictTone[r.Verdict], Kicker: v.w.name("verdict", string(r.Verdict)), Unit: v.w.say("unit.concurrency"), Sentence: v.headline()}
+	if d.Tone == "" {
+		d.Tone = "warn"
+	}
+	if r.Verdict == "" {
+		d.Kicker = v.w.say("verdict.none")
+		if !r.Complete {
+			d.Kicker = v.w.say("verdict.running")
+		}
+	}
+	v.number(&d)
+	if d.Number == "" {
+		d.Unit = ""
+	}
+	d.Facts = v.facts()
+	d.Caveats = v.caveats()
+	return d
+}
+
+// number fills in the large figure, its interval and what bound it.
+func (v *view) number(d *verdict) {
+	r := v.r
+	if v.open {
+		return // the answer is a rate, which the sentence states
+	}
+	if l := r.Limit; l != nil && l.Concurrency.IsKnown() {
+		d.Number = whole(l.Concurrency)
+		d.Interval = v.interval(*l)
+		d.Bound = v.w.say("verdict.bound", v.rule(l.BoundBy))
+		return
+	}
+	switch r.Verdict {
+	case sweep.NotReached:
+		if r.Ladder.LastGood.IsKnown() {
+			d.Number = "≥ " + whole(r.Ladder.LastGood)
+			d.Interval = v.w.say("verdict.highest")
+		}
+	case sweep.FailedAtFirstStep:
+		if r.Ladder.FirstBad.IsKnown() {
+			d.Number = "< " + whole(r.Ladder.FirstBad)
+		}
+	case sweep.Interrupted, sweep.ClientLimited:
+		if r.Ladder.LastGood.IsKnown() {
+			d.Number = "≥ " + whole(r.Ladder.LastGood)
+			d.Interval = v.w.say("verdict.partial")
+		}
+	}
+}
+
+// interval says how sure a limit is.
+func (v *view) interval(l analysis.Limit) string {
+	c, confident := l.Confidence.Value()
+	switch {
+	case !l.Low.IsKnown() || !l.High.IsKnown():
+		return ""
+	case confident:
+		return v.w.say("verdict.interval", percent(number(c), 0), rangeText(l.Low, l.High))
+	}
+	return v.w.say("verdict.bracket", whole(l.Low), whole(l.High))
+}
+
+// rule is what a criterion is called.
+func (v *view) rule(name string) string { return v.w.name("rule", name) }
+
+// headline is the answer in one line. English is the sentence that the console
+// printed; other languages say the same from the figures.
+func (v *view) headline() string {
+	if v.w.lang == English || v.r.Sentence == "" {
+		return v.r.Sentence
+	}
+	r := v.r
+	switch r.Verdict {
+	case sweep.LimitFound:
+		if r.Limit == nil {
+			return r.Sentence
+		}
+		parts := []string{v.w.say("headline.limit", whole(r.Limit.Concurrency), v.interval(*r.Limit), v.rule(r.Limit.BoundBy))}
+		for _, name := range v.criteria() {
+			if name != r.Limit.BoundBy {
+				if text := v.limitText(r.Limits[name]); text != notKnown {
+					parts = append(parts, v.rule(name)+" "+text)
+				}
+			}
+		}
+		return strings.Join(parts, v.w.say("list.separator"))
+	case sweep.NotReached:
+		return v.w.say("headline.notReached", whole(r.Ladder.LastGood))
+	case sweep.FailedAtFirstStep:
+		return v.w.say("headline.first", v.ladderStop())
+	case sweep.ClientLimited:
+		return v.w.say("headline.client", whole(r.Ladder.LastGood))
+	case sweep.Unstable:
+		return v.w.say("headline.unstable")
+	case sweep.Interrupted:
+		return v.w.say("headline.interrupted", whole(r.Ladder.LastGood))
+	}
+	return r.Sentence
+}
+
+// guideOrder is the order in which the guide names its rules.
+var guideOrder = []string{"success_rate", "ttft", "throughput_gain", "resources"}
+
+// criteria lists the names of all criteria that have a limit: the guide's in its
+// order, then the others by name.
+func (v *view) criteria() []string {
+	var names, others []string
+	for _, name := range guideOrder {
+		if _, ok := v.r.Limits[name]; ok {
+			names = append(names, name)
+		}
+	}
+	for name := range v.r.Limits {
+		if !contains(guideOrder, name) {
+			others = append(others, name)
+		}
+	}
+	sort.Strings(others)
+	return append(names, others...)
+}
+
+// limitText writes a criterion's limit: "91 (90–92)", "between 50 and 100", "> 100".
+func (v *view) limitText(l analysis.Limit) string {
+	switch {
+	case l.Concurrency.IsKnown() && l.Confidence.IsKnown():
+		return whole(l.Concurrency) + " (" + rangeText(l.Low, l.High) + ")"
+	case l.Concurrency.IsKnown() && l.High.IsKnown() && l.High.Or(0) > l.Concurrency.Or(0):
+		return v.w.say("limit.between", whole(l.Low), whole(l.High))
+	case l.Concurrency.IsKnown():
+		return whole(l.Concurrency)
+	case l.AtLeast.IsKnown():
+		return v.w.say("limit.atLeast", whole(l.AtLeast))
+	}
+	return notKnown
+}
+
+// stopText says which rule a step broke; English is the console's own sentence.
+func (v *view) stopText(s *analysis.Stop) string {
+	if s == nil {
+		return ""
+	}
+	if v.w.lang == English || !s.Value.IsKnown() || !s.Threshold.IsKnown() {
+		return s.Sentence
+	}
+	show := func(n analysis.Number) string {
+		switch s.Unit {
+		case "share":
+			return percent(n, 1)
+		case "s":
+			return seconds(n)
+		}
+		return strings.TrimSpace(figure(n) + " " + s.Unit)
+	}
+	key := "stop.above"
+	if s.Value.Or(0) < s.Threshold.Or(0) {
+		key = "stop.below"
+	}
+	return v.w.say(key, v.rule(s.Rule), show(s.Value), show(s.Threshold))
+}
+
+// ladderStop says why the ladder ended.
+func (v *view) ladderStop() string {
+	if v.w.lang == English {
+		return v.r.Ladder.Sentence
+	}
+	for i := range v.r.Steps {
+		s := &v.r.Steps[i]
+		if s.Phase == analysis.PhaseLadder && s.Stop != nil {
+			return v.stopText(s.Stop)
+		}
+	}
+	return v.r.Ladder.Sentence
+}
+
+// facts are the figures next to the verdict.
+func (v *view) facts() []fact {
+	r := v.r
+	var out []fact
+	add := func(name, value, note string) {
+		if value != "" && value != notKnown {
+			out = append(out, fact{v.w.say(name), value, note})
+		}
+	}
+	if rec := r.Recommendation; rec != nil && !v.open {
+		add("fact.band", rangeText(rec.Low, rec.High), v.w.say("fact.bandNote"))
+		add("fact.burst", whole(rec.BurstSafe), v.w.say("fact.burstNote"))
+	}
+	if r.Peak.RequestThroughput.IsKnown() && v.distinctLoads() > 1 {
+		add("fact.peak", perSecond(r.Peak.RequestThroughput, "req/s"), v.w.say("fact.at", whole(r.Peak.Concurrency)))
+	}
+	if r.Efficiency.OptimalConcurrency.IsKnown() && v.distinctLoads() > 1 {
+		add("fact.optimal", whole(r.Efficiency.OptimalConcurrency), v.w.say("fact.optimalNote", perSecond(r.Efficiency.MaxEfficiency, "req/s")))
+	}
+	if len(out) == 0 && len(r.Steps) > 0 {
+		f := v.figures(&r.Steps[len(r.Steps)-1])
+		add("series.throughput", perSecond(f.RequestThroughput, "req/s"), "")
+		add("series.success", percent(f.SuccessRate, 1), "")
+		add("fact.ttft", seconds(f.TTFT.Mean), "")
+		add("fact.tpot", seconds(f.TPOT.Mean), "")
+	}
+	return out
+}
+
+// caveats are what a reader must know before using the answer.
+func (v *view) caveats() []string {
+	r := v.r
+	var out []string
+	if !r.Complete {
+		key := "caveat.interrupted"
+		if r.Verdict == "" {
+			key = "caveat.running"
+		}
+		out = append(out, v.w.say(key))
+	}
+	if r.Environment.InsideTarget {
+		out = append(out, v.w.say("caveat.simulated"))
+	}
+	if r.Command == "import" {
+		out = append(out, v.w.say("caveat.imported"))
+	}
+	if l := r.Limit; l != nil && l.Concurrency.IsKnown() && !l.Confidence.IsKnown() {
+		out = append(out, v.w.say("caveat.bracket"))
+	}
+	if rec := r.Recommendation; rec != nil && r.Limit != nil {
+		if n, ok := r.Limit.Concurrency.Value(); ok && rec.BurstSafe.IsKnown() && rec.BurstSafe.Or(0) < rec.Low.Or(0) {
+			out = append(out, v.w.say("caveat.small", whole(number(math.Round(n))), whole(rec.BurstSafe)))
+		}
+	}
+	if n := v.differing(); n > 0 {
+		out = append(out, v.w.say("caveat.bases", count(n)))
+	}
+	return append(out, r.Warnings...)
+}
+
+// differing counts the steps whose whole run and steady state lie on different
+// sides of the TTFT threshold.
+func (v *view) differing() int {
+	limit, ok := v.threshold("ttft").Value()
+	n := 0
+	for i := range v.r.Steps {
+		s := &v.r.Steps[i]
+		if !ok || s.Steady == nil {
+			continue
+		}
+		a, _ := s.Whole.TTFT.Statistic(v.statistic())
+		b, _ := s.Steady.TTFT.Statistic(v.statistic())
+		if a.IsKnown() && b.IsKnown() && (a.Or(0) > limit) != (b.Or(0) > limit) {
+			n++
+		}
+	}
+	return n
+}
