@@ -62,7 +62,7 @@ func events(d Decoder, body []byte, size int) []Event {
 	return all
 }
 
-var splits = []int{0, 1, 2, 3, 7, 64}
+var splits = []int{0, 1, 2, 3, 7, 40, 64}
 
 // conformance holds what every protocol must be able to say, in its own words:
 // an answer of the three tokens "Hi", " wörld", "!" to a prompt of 11 tokens.

@@ -38,6 +38,8 @@ func TestEventStreamFraming(t *testing.T) {
 		"error event, name last":   {"data: {\"error\":\"boom\"}\nevent: error\n\n", "ERROR boom"},
 		"error event, no data":     {"event: error\n\ndata: " + hi + "\n\n", "ERROR the server sent an error event without a message|Hi"},
 		"error field":              {"error: {\"code\":500,\"message\":\"boom\"}\n\n", "ERROR boom"},
+		"error in two lines":       {"event: error\ndata: boom\ndata: bang\n\n", "ERROR boom bang"},
+		"long comment after data":  {"data: " + hi + "\n: " + strings.Repeat("c", 80) + "\n\n", "Hi"},
 		"error in plain words":     {"event: error\ndata: boom\n\n", "ERROR boom"},
 		"several MB in one line":   {`data: {"choices":[{"delta":{"content":"` + big + `"}}]}` + "\n\n", big},
 		"not JSON":                 {"data: Internal Server Error\n\ndata: " + hi + "\n\n", "MALFORMED|Hi"},

@@ -61,7 +61,18 @@ func FuzzFastAgrees(f *testing.F) {
 		}
 	}
 	f.Add(`{"choices":[{"delta":{"content":"a\u0041","tool_calls":[{}]}}],"usage":{"completion_tokens":1}}`, uint8(0))
-	f.Add(`{"object":}`, uint8(1))
+	for _, odd := range []string{
+		`{"object":}`, `{"usage":{"completion_tokens":01}}`, `{"usage":{"completion_tokens":12345678901}}`,
+		`{"usage":{"completion_tokens":1.5}}`, `{"usage":{"completion_tokens":-1}}`, `{"usage":{"completion_tokens":1}}x`,
+		"{\"choices\":[{\"delta\":{\"content\":\"a raw\nline end\"}}]}", `{"choices":[{"delta":{"content":"\x"}}]}`,
+		`{"choices":[{"delta":{"refusal":"r","content":"c"}}]}`, `{"choices":[{"text":"t","delta":{"content":"c"}}]}`,
+		`{"choices":[{"delta":{"content":"c"},"message":{"content":"m"}}]}`, `{"choices":[{"delta":{"content":"a"},"delta":{}}]}`,
+		`{"a":-0.5e+3,"b":[1,{"c":null}],"d":tru}`, `{"a":.5}`, `{"a":1.}`, `{"a":00}`, `{,}`, `{"a":1,}`, `[]`, "\xff",
+	} {
+		f.Add(odd, uint8(0))
+		f.Add(odd, uint8(4))
+	}
+	f.Add(`{"thinking":"t","message":{"thinking":"m"},"response":"r"}`, uint8(4))
 	f.Fuzz(func(t *testing.T, payload string, which uint8) {
 		name := Names()[int(which)%len(protocols)]
 		fast, slow := Event{CachedTokens: -1}, Event{CachedTokens: -1}

@@ -71,6 +71,7 @@ func (p *ollamaPayloads) fast(b []byte, e *Event) bool {
 	s := scanner{b: b}
 	var out output
 	var seen uint32
+	var response, thinking []byte
 	for key := s.firstKey(); key != nil; key = s.nextKey() {
 		switch string(key) {
 		case "message":
@@ -78,10 +79,10 @@ func (p *ollamaPayloads) fast(b []byte, e *Event) bool {
 			out.ollamaMessage(&s)
 		case "response":
 			s.once(&seen, 2)
-			out.addAnswer(s.text())
+			response = s.text()
 		case "thinking":
 			s.once(&seen, 4)
-			out.addThought(s.text())
+			thinking = s.text()
 		case "done": // true comes once a request, with the counts
 			s.once(&seen, 8)
 			s.bad = s.bad || s.peek() != 'f'
@@ -98,6 +99,8 @@ func (p *ollamaPayloads) fast(b []byte, e *Event) bool {
 			s.skip()
 		}
 	}
+	out.addAnswer(response)
+	out.addThought(thinking)
 	out.into(e, p.keepText)
 	return s.done()
 }

@@ -148,19 +148,17 @@ func (p *openAI) fast(b []byte, e *Event) bool {
 // choice reads one element of choices.
 func (t *output) choice(s *scanner) {
 	var seen uint32
+	var text []byte
 	for key := s.firstKey(); key != nil; key = s.nextKey() {
 		switch string(key) {
-		case "delta":
+		case "delta", "message": // never both
 			s.once(&seen, 1)
 			t.delta(s)
-		case "message":
-			s.once(&seen, 2)
-			t.delta(s)
 		case "text":
-			s.once(&seen, 4)
-			t.addAnswer(s.text())
+			s.once(&seen, 2)
+			text = s.text()
 		case "finish_reason":
-			s.once(&seen, 8)
+			s.once(&seen, 4)
 			t.finishReason(s)
 		case "usage":
 			s.bad = s.bad || !s.null()
@@ -168,6 +166,7 @@ func (t *output) choice(s *scanner) {
 			s.skip()
 		}
 	}
+	t.addAnswer(text)
 }
 
 func (t *output) finishReason(s *scanner) {
@@ -180,26 +179,28 @@ func (t *output) finishReason(s *scanner) {
 	}
 }
 
-// delta reads a delta or message.
+// delta reads a delta or message. Which text counts where several are there must
+// not depend on their order in the payload.
 func (t *output) delta(s *scanner) {
 	if s.null() {
 		return
 	}
 	var seen uint32
+	var content, refusal, thought, alias []byte
 	for key := s.firstKey(); key != nil; key = s.nextKey() {
 		switch string(key) {
 		case "content":
 			s.once(&seen, 1)
-			t.addAnswer(s.text())
+			content = s.text()
 		case "refusal":
 			s.once(&seen, 2)
-			t.addAnswer(s.text())
+			refusal = s.text()
 		case "reasoning_content":
 			s.once(&seen, 4)
-			t.addThought(s.text())
+			thought = s.text()
 		case "reasoning":
 			s.once(&seen, 8)
-			t.addThought(s.text())
+			alias = s.text()
 		case "tool_calls":
 			s.once(&seen, 16)
 			t.answer = s.hasElements() || t.answer
@@ -209,6 +210,10 @@ func (t *output) delta(s *scanner) {
 			s.skip()
 		}
 	}
+	t.addAnswer(content)
+	t.addAnswer(refusal)
+	t.addThought(thought)
+	t.addThought(alias)
 }
 
 func scanUsage(s *scanner, e *Event) {

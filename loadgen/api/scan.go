@@ -168,11 +168,11 @@ func (s *scanner) count() int {
 	if digits == 0 || digits > 1 && s.b[start] == '0' {
 		s.bad = true
 	}
-	// What follows must end the number: "1.5", "1e3" and longer ones are left
-	// to encoding/json.
+	// "1.5" and "1e3" are left to encoding/json; a further digit is refused by
+	// whoever reads on.
 	if s.i < len(s.b) {
-		switch c := s.b[s.i]; {
-		case c == '.', c == 'e', c == 'E', c-'0' <= 9:
+		switch s.b[s.i] {
+		case '.', 'e', 'E':
 			s.bad = true
 		}
 	}

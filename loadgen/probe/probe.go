@@ -132,6 +132,9 @@ func (f *finder) identifyPatiently(ctx context.Context) error {
 	if f.Model, err = f.chooseModel(f.id, f.target.Model); err != nil {
 		return err
 	}
+	if f.target.Model == "" && len(f.Models) > 1 {
+		f.note(fmt.Sprintf("the server lists %d models, and the first is used: set model to choose one of %s", len(f.Models), shortList(f.Models)))
+	}
 	f.ContextLength = max(f.id.context, f.id.contexts[f.Model])
 	return nil
 }

@@ -24,7 +24,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // vllm is a fake that looks like vLLM.
 func vllm(t *testing.T) *fake {
 	return &fake{
-		t: t, health: true, tokenize: true, template: 7,
+		t: t, health: true, tokenize: true, template: 7, gap: time.Millisecond / 4,
 		models: `{"data":[{"id":"m1","owned_by":"vllm","max_model_len":4096},{"id":"m2","owned_by":"vllm","max_model_len":100000}]}`,
 		info:   map[string]string{"/version": `{"version":"0.11.0"}`},
 		paths:  map[string]bool{"/v1/chat/completions": true, "/v1/completions": true},
@@ -80,7 +80,7 @@ func TestKinds(t *testing.T) {
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			server := c.server
-			server.t = t
+			server.t, server.gap = t, time.Millisecond/4
 			target := server.start()
 			f := mustDiscover(t, target, Options{})
 			if f.Protocol.Name() != c.api || f.Target.API != c.api || f.Server != c.kind || f.Model != c.model || f.Target.Model != c.model || f.ContextLength != c.context {
@@ -207,7 +207,9 @@ func TestCompatibility(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			server := vllm(t)
 			server.refuse, server.saying = c.refuse, c.saying
-			f := mustDiscover(t, server.start(), c.o)
+			target := server.start()
+			target.Model = "m1"
+			f := mustDiscover(t, target, c.o)
 			if !c.check(f.Options) {
 				t.Errorf("options %+v", f.Options)
 			}
@@ -229,6 +231,10 @@ func TestCompatibilityLeavesExtraBody(t *testing.T) {
 	_, err := discover(t, target, Options{SkipCalibration: true})
 	if !errors.Is(err, ErrRefused) || server.requests() != 1 {
 		t.Errorf("%v after %d requests", err, server.requests())
+	}
+	o := api.Options{HoldOutputLength: true, Extra: map[string]any{"ignore_eos": true}}
+	if notes := adjust(&o, "Unknown parameter: ignore_eos"); notes != nil || o.NoIgnoreEOS {
+		t.Errorf("the user's own ignore_eos: %q", notes)
 	}
 }
 
@@ -258,9 +264,9 @@ func TestWarnings(t *testing.T) {
 		want string // a part of the only warning
 		ok   func(*Found) bool
 	}{
-		{"nothing", func(f *fake) { f.gap = time.Millisecond }, "", func(f *Found) bool { return f.Streams && !f.Buffered && f.HoldsOutput }},
+		{"nothing", func(f *fake) {}, "", func(f *Found) bool { return f.Streams && !f.Buffered && f.HoldsOutput }},
 		{"not streamed", func(f *fake) { f.plain = true }, "does not stream", func(f *Found) bool { return !f.Streams && !f.Buffered }},
-		{"buffered", func(f *fake) { f.delay = 40 * time.Millisecond }, "all at once", func(f *Found) bool { return f.Streams && f.Buffered }},
+		{"buffered", func(f *fake) { f.delay, f.gap = 40*time.Millisecond, 0 }, "all at once", func(f *Found) bool { return f.Streams && f.Buffered }},
 		{"length not held", func(f *fake) { f.stops = 5 }, "output length", func(f *Found) bool { return !f.HoldsOutput }},
 		{"prompts cut", func(f *fake) { f.most = 300 }, "counts 300.0 on average", func(f *Found) bool { return !f.Calibration.Within }},
 		{"no counts", func(f *fake) { f.noUsage, f.tokenize = true, false }, "does not count prompt tokens", func(f *Found) bool { return !f.CountsUsage && f.Sizer == prompt.Sizer{} }},
@@ -269,12 +275,22 @@ func TestWarnings(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			server := vllm(t)
 			c.edit(server)
-			f := mustDiscover(t, server.start(), Options{SkipCalibration: c.name == "buffered" || c.name == "nothing"})
+			f := mustDiscover(t, server.start(), Options{SkipCalibration: c.name == "buffered"})
 			all := strings.Join(f.Warnings, "\n")
 			if !strings.Contains(all, c.want) || (c.want == "") != (all == "") || strings.Count(all, "\n") > 0 || !c.ok(f) {
 				t.Errorf("warnings %q, found %+v", f.Warnings, f)
 			}
 		})
+	}
+}
+
+// TestTokenizeMustAgree: a /tokenize that leaves out the chat template is not used.
+func TestTokenizeMustAgree(t *testing.T) {
+	server := vllm(t)
+	server.forgets = server.template
+	f := mustDiscover(t, server.start(), Options{})
+	if !f.Calibration.Within || server.requests() != f.Calibration.Probes+1 || math.Abs(f.Sizer.Overhead-7) > 0.5 {
+		t.Errorf("%d requests, %+v, %+v", server.requests(), f.Calibration, f.Sizer)
 	}
 }
 
@@ -352,7 +368,7 @@ func TestAchievedLengths(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			sum, n := 0, max(20, min(2000, 200_000/asked))
+			sum, n := 0, max(20, min(2000, 60_000/asked))
 			for i := range n {
 				r, _ := source.Request(i)
 				body, err := f.Protocol.Body(r, nil, f.Options)

@@ -52,7 +52,7 @@ func (d *dataset) index(ctx context.Context) ([]string, error) {
 	var bad []string
 	var lines lineCounter
 	badLines, seen, leftOut := 0, 0, 0
-	err := scanEntries(ctx, d.file, func(e entry) error {
+	err := scanEntries(ctx, d.file, maxEntry, func(e entry) error {
 		seen++
 		err := errors.New(e.bad)
 		if e.bad == "" {

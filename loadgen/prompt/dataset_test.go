@@ -7,6 +7,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"reflect"
 	"runtime"
 	"strings"
 	"testing"
@@ -110,7 +111,8 @@ const talk = `[
     {"from": "gpt", "value": "Mount Everest is the tallest one above the sea."},
     {"from": "human", "value": "And the second?"},
     {"from": "gpt", "value": "That is K2, in the Karakoram."},
-    {"from": "human", "value": "Third?"}]},
+    {"from": "human", "value": "Third?"},
+    {"from": "gpt", "value": "Kangchenjunga."}]},
   {"id": "b", "conversations": [{"from": "gpt", "value": "alone"}]},
   {"id": "c", "conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello there, nice to meet you."}]},
   {"id": "d", "conversations": "none"}
@@ -124,16 +126,21 @@ func TestShareGPT(t *testing.T) {
 		t.Errorf("request %+v", r)
 	}
 	all := strings.Join(notes, "\n")
-	if !strings.Contains(all, "bad lines skipped: 1 (line 10: conversations cannot be a string") || !strings.Contains(all, "2 of 4 conversations left out") {
+	if !strings.Contains(all, "bad lines skipped: 1 (line 11: conversations cannot be a string") || !strings.Contains(all, "2 of 4 conversations left out") {
 		t.Errorf("notes %q", notes)
 	}
 	c.Turns, c.OutputLen = 5, 50
+	s, _ = open(t, c)
+	if r = mustRequest(t, s, 0); len(r.Turns) != 2 {
+		t.Errorf("all turns: %+v", r)
+	}
+	c.Turns = 2
 	s, _ = open(t, c)
 	if r = mustRequest(t, s, 0); len(r.Turns) != 1 || r.Turns[0].Text != "And the second?" || r.Turns[0].OutputTokens != 50 || r.OutputTokens != 50 {
 		t.Errorf("turns %+v", r)
 	}
 	for name, content := range map[string]string{"cut": talk[:len(talk)-30], "broken": strings.Replace(talk, `"id": "c",`, `"id" "c",`, 1)} {
-		line := map[string]string{"cut": "line 10:", "broken": "line 9:"}[name]
+		line := map[string]string{"cut": "line 11:", "broken": "line 10:"}[name]
 		_, _, err := New(t.Context(), fileConfig(ShareGPT, write(t, "s.json", content)), Sizer{})
 		if err == nil || !strings.Contains(err.Error(), line) || !strings.Contains(err.Error(), "s.json") {
 			t.Errorf("%s: %v, want %s", name, err, line)
@@ -199,16 +206,24 @@ func TestLongLines(t *testing.T) {
 	if mustRequest(t, s, 0).Text != long || mustRequest(t, s, 1).Text != "two" {
 		t.Error("a line of 5 MB was not read")
 	}
-	if testing.Short() {
-		return
+	const most = 1 << 20
+	scan := func(content string) (seen []string, err error) {
+		err = scanEntries(t.Context(), strings.NewReader(content), most, func(e entry) error {
+			if e.bad != "" {
+				e.raw = []byte(e.bad)
+			}
+			seen = append(seen, strings.TrimSpace(string(e.raw)))
+			return nil
+		})
+		return seen, err
 	}
-	over := strings.Repeat(" ", maxEntry)
-	s, notes := open(t, fileConfig(JSONL, write(t, "p.jsonl", over+"\n"+`{"prompt":"two"}`)))
-	if mustRequest(t, s, 0).Text != "two" || len(notes) != 1 || !strings.Contains(notes[0], "line 1: longer than 64 MiB") {
-		t.Errorf("a line over the cap: %q", notes)
+	over := strings.Repeat("x", 3*most)
+	seen, err := scan(over + "\n" + `{"a":1}`)
+	if err != nil || strings.Join(seen, "|") != `longer than 1048576 bytes|{"a":1}` {
+		t.Errorf("a line over the cap: %q, %v", seen, err)
 	}
-	if _, _, err := New(t.Context(), fileConfig(ShareGPT, write(t, "p.json", `["`+over+over[:1000]+`"]`)), Sizer{}); err == nil || !strings.Contains(err.Error(), "longer than 64 MiB") {
-		t.Errorf("an entry over the cap: %v", err)
+	if seen, err = scan(`[{"a":1},"` + over + `"]`); err == nil || len(seen) != 1 || !strings.Contains(err.Error(), "line 1: an entry longer than 1048576 bytes") {
+		t.Errorf("an entry over the cap: %d entries, %v", len(seen), err)
 	}
 }
 
@@ -225,10 +240,10 @@ func TestChangedFile(t *testing.T) {
 	}
 }
 
-// TestBoundedMemory reads files of tens of MB: what stays in memory is the places
+// TestBoundedMemory reads files of some MB: what stays in memory is the places
 // of the entries.
 func TestBoundedMemory(t *testing.T) {
-	const entries, size = 4000, 5000
+	const entries, size = 1500, 5000
 	for _, dataset := range []string{JSONL, ShareGPT} {
 		path := filepath.Join(t.TempDir(), "big")
 		file, err := os.Create(path)
@@ -270,6 +285,31 @@ func heap() int {
 	runtime.GC()
 	runtime.ReadMemStats(&m)
 	return int(m.HeapAlloc)
+}
+
+// FuzzMarkMessages: the mark goes into a message's content and changes nothing
+// else.
+func FuzzMarkMessages(f *testing.F) {
+	f.Add(`[{"role":"user","content":"x"}]`)
+	f.Add(`[{"content":["content",{"content":1}]},{"role":"content","content":""}]`)
+	f.Add(`[{"a":{"content":"x"},"content":[]}]`)
+	f.Fuzz(func(t *testing.T, text string) {
+		var before, after []map[string]any
+		if json.Unmarshal([]byte(text), &before) != nil {
+			return
+		}
+		marked := markMessages(json.RawMessage(text), "MARK")
+		if err := json.Unmarshal(marked, &after); err != nil || len(after) != len(before) {
+			t.Fatalf("%s became %s: %v", text, marked, err)
+		}
+		for i := range before {
+			for key := range before[i] {
+				if key != "content" && !reflect.DeepEqual(before[i][key], after[i][key]) {
+					t.Fatalf("%s of message %d changed: %s became %s", key, i, text, marked)
+				}
+			}
+		}
+	})
 }
 
 func TestEstimateTokens(t *testing.T) {

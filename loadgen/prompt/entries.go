@@ -25,8 +25,9 @@ type entry struct {
 }
 
 // scanEntries calls visit for every entry of the file in order, with memory for
-// one entry. An array is told from lines by its first character.
-func scanEntries(ctx context.Context, file io.ReadSeeker, visit func(entry) error) error {
+// one entry of at most so many bytes. An array is told from lines by its first
+// character.
+func scanEntries(ctx context.Context, file io.ReadSeeker, most int, visit func(entry) error) error {
 	start, isArray, err := opening(file)
 	if err != nil {
 		return err
@@ -41,9 +42,9 @@ func scanEntries(ctx context.Context, file io.ReadSeeker, visit func(entry) erro
 		return err
 	}
 	if isArray {
-		return scanArray(file, start, checked)
+		return scanArray(file, start, most, checked)
 	}
-	return scanLines(file, start, checked)
+	return scanLines(file, start, most, checked)
 }
 
 // opening returns where the first entry (or the array) begins, after a byte
@@ -68,7 +69,7 @@ func opening(file io.Reader) (start int64, isArray bool, err error) {
 }
 
 // scanLines visits every line that is not blank.
-func scanLines(file io.Reader, offset int64, visit func(entry) error) error {
+func scanLines(file io.Reader, offset int64, most int, visit func(entry) error) error {
 	reader := bufio.NewReaderSize(file, 256<<10)
 	var long []byte // a line beyond the reader's buffer
 	for number := 1; ; number++ {
@@ -79,8 +80,8 @@ func scanLines(file io.Reader, offset int64, visit func(entry) error) error {
 		for err == bufio.ErrBufferFull {
 			piece, err = reader.ReadSlice('\n')
 			offset += int64(len(piece))
-			if len(long)+len(piece) > maxEntry {
-				e.bad = fmt.Sprintf("longer than %d MiB", maxEntry>>20)
+			if len(long)+len(piece) > most {
+				e.bad = fmt.Sprintf("longer than %d bytes", most)
 				long = long[:0]
 			} else if err == bufio.ErrBufferFull || len(long) > 0 {
 				long = append(long, piece...)
@@ -105,8 +106,8 @@ func scanLines(file io.Reader, offset int64, visit func(entry) error) error {
 
 // scanArray visits every element of the JSON array that the file is. A syntax
 // error ends it: there is no telling where the next element begins.
-func scanArray(file io.ReadSeeker, start int64, visit func(entry) error) error {
-	capped := &cappedReader{r: file, allowance: maxEntry}
+func scanArray(file io.ReadSeeker, start int64, most int, visit func(entry) error) error {
+	capped := &cappedReader{r: file, allowance: most, most: most}
 	decoder := json.NewDecoder(capped)
 	var lines lineCounter
 	fail := func(err error) error {
@@ -123,7 +124,7 @@ func scanArray(file io.ReadSeeker, start int64, visit func(entry) error) error {
 		return fail(err)
 	}
 	for decoder.More() {
-		capped.allowance = maxEntry
+		capped.allowance = most
 		var raw json.RawMessage
 		if err := decoder.Decode(&raw); err != nil {
 			return fail(err)
@@ -143,13 +144,13 @@ func scanArray(file io.ReadSeeker, start int64, visit func(entry) error) error {
 // cappedReader refuses to read more than its allowance, which the decoder would
 // otherwise buffer.
 type cappedReader struct {
-	r         io.Reader
-	allowance int
+	r               io.Reader
+	allowance, most int
 }
 
 func (c *cappedReader) Read(p []byte) (int, error) {
 	if c.allowance <= 0 {
-		return 0, fmt.Errorf("an entry longer than %d MiB", maxEntry>>20)
+		return 0, fmt.Errorf("an entry longer than %d bytes", c.most)
 	}
 	n, err := c.r.Read(p[:min(len(p), c.allowance)])
 	c.allowance -= n

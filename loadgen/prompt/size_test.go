@@ -52,7 +52,7 @@ func TestAchievedLengths(t *testing.T) {
 				}
 				s := mustNew(t, c, size)
 				sum, want := 0.0, 0.0
-				n := max(20, min(4000, 200_000/asked))
+				n := max(20, min(4000, 100_000/asked))
 				for i := range n {
 					r := mustRequest(t, s, i)
 					sum += float64(k.count(r.Text))
