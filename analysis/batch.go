@@ -43,6 +43,7 @@ func batches(parts []part, n int) []Batch {
 			}
 			if s.Class == loadgen.Success {
 				out[k].Completed++
+				out[k].OutputTokens += s.OutputTokens
 				means[k].add(s)
 			}
 		}
@@ -147,7 +148,7 @@ type roughError struct {
 // what the others (their median) say for as many requests. It returns the errors
 // and their degrees of freedom.
 func smoothErrors(errors []roughError) (relative, dof []float64) {
-	const prior = 4 // degrees of freedom that the others' word is worth
+	const prior = 8 // degrees of freedom that the others' word is worth
 	var spread []float64
 	for _, e := range errors {
 		if e.relative > 0 {

@@ -19,6 +19,7 @@ type CrossingPoint struct {
 	Throughput  float64 // requests/s; 0 where no queue relates it to the value
 	Predicted   float64 // the crossing by this point alone, if a queue is what the value grows by; 0 where it says nothing
 	PredictedSE float64
+	SharedSE    float64 // error of Predicted that all points have in common, which averaging leaves
 }
 
 // Crossing is the concurrency at which a growing statistic meets its threshold.
@@ -119,7 +120,7 @@ func (p *CrossingPoint) mergePrediction(other CrossingPoint) {
 		return
 	}
 	if p.Predicted <= 0 {
-		p.Predicted, p.PredictedSE, p.Throughput = other.Predicted, other.PredictedSE, other.Throughput
+		p.Predicted, p.PredictedSE, p.SharedSE, p.Throughput = other.Predicted, other.PredictedSE, other.SharedSE, other.Throughput
 		return
 	}
 	w, v := 1/(p.PredictedSE*p.PredictedSE), 1/(other.PredictedSE*other.PredictedSE)
@@ -224,7 +225,7 @@ func smoothPredictions(pts []CrossingPoint, around float64) []CrossingPoint {
 // its own concurrency: agreement counts where the points lie further apart than
 // that, and else the answer is no more exact than the nearest of them is close.
 func queueCrossing(pts []CrossingPoint, around float64) (Crossing, bool) {
-	var sum, weight, dof float64
+	var sum, weight, dof, shared float64
 	var taken []float64
 	add := func(p CrossingPoint) bool {
 		if p.Predicted <= 0 {
@@ -237,6 +238,7 @@ func queueCrossing(pts []CrossingPoint, around float64) (Crossing, bool) {
 		sum += p.Predicted / v
 		weight += 1 / v
 		dof += p.Dof
+		shared = max(shared, p.SharedSE)
 		taken = append(taken, p.Concurrency)
 		return true
 	}
@@ -251,7 +253,7 @@ func queueCrossing(pts []CrossingPoint, around float64) (Crossing, bool) {
 	if len(taken) < 2 {
 		return Crossing{}, false
 	}
-	at, half := sum/weight, studentT(dof)*math.Sqrt(1/weight)
+	at, half := sum/weight, studentT(dof)*math.Sqrt(1/weight+shared*shared)
 	if slices.Max(taken)-slices.Min(taken) < 3*half {
 		nearest := math.Inf(1)
 		for _, n := range taken {

@@ -51,7 +51,7 @@ type CurveInput struct {
 	Concurrency float64
 	Residence   float64   // R = N/X, seconds
 	SE          float64   // its standard error; 0 where unknown
-	Batches     []float64 // R of its batches, for the bootstrap; may be nil
+	Batches     []float64 // what varied, batch by batch, for the bootstrap: only its shape counts; may be nil
 	Requests    int       // that it rests on
 }
 
@@ -73,8 +73,10 @@ const (
 // CurveInputs takes the points of a curve out of steps: those whose figures are
 // the server's own (not the client's limit) and whose success rate is at least
 // minSuccess, for throughput is shaped by something else where requests fail.
+// Where answers differ in length, every point is brought to their common mean.
 func CurveInputs(steps []Step, minSuccess float64) []CurveInput {
 	var in []CurveInput
+	control := newLengthControl(steps)
 	for i := range steps {
 		s := &steps[i]
 		sum := s.Verdict()
@@ -86,14 +88,9 @@ func CurveInputs(steps []Step, minSuccess float64) []CurveInput {
 			continue
 		}
 		n := float64(s.Concurrency)
-		p := CurveInput{Concurrency: n, Residence: n / x, Requests: sum.Completed + sum.Failed}
-		p.SE = p.Residence * sum.RequestThroughputSE.Or(0) / x
-		for _, b := range sum.Batches {
-			if b.Completed > 0 && b.ResidenceSeconds > 0 {
-				p.Batches = append(p.Batches, b.ResidenceSeconds/float64(b.Completed))
-			}
-		}
-		in = append(in, p)
+		c := control.apply(sum, n)
+		in = append(in, CurveInput{Concurrency: n, Residence: n / c.throughput, SE: n / c.throughput * c.relativeSE(),
+			Batches: c.services, Requests: sum.Completed + sum.Failed})
 	}
 	return in
 }

@@ -118,7 +118,7 @@ func TestFitRefuses(t *testing.T) {
 func noisy(f func(float64) float64, ns []float64, relative float64, rng *rand.Rand) []CurveInput {
 	var in []CurveInput
 	for _, n := range ns {
-		p := CurveInput{Concurrency: n, Requests: int(8 * n)}
+		p := CurveInput{Concurrency: n, Requests: 400}
 		for range 8 {
 			p.Batches = append(p.Batches, f(n)*(1+relative*math.Sqrt(8)*rng.NormFloat64()))
 		}

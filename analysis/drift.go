@@ -21,20 +21,20 @@ type DriftTest struct {
 
 // Drift tests whether a server still does at a step what it did before: whether
 // the throughput has shifted by more than 5 % and by more than 2 standard errors
-// (Student's t for the fewer of the batches that these come from). In a closed loop this is the same as a shift of the time in system.
+// (Student's t for the fewer of the batches that these come from). In a closed loop this is the same as a shift of the time in system. Answers of
+// different lengths are allowed for.
 func Drift(before, after *Step) DriftTest {
 	a, b := &before.Whole, &after.Whole
 	if before.Steady != nil && after.Steady != nil {
 		a, b = before.Steady, after.Steady
 	}
-	x, ok1 := a.RequestThroughput.Value()
-	y, ok2 := b.RequestThroughput.Value()
-	sx, ok3 := a.RequestThroughputSE.Value()
-	sy, ok4 := b.RequestThroughputSE.Value()
-	if !ok1 || !ok2 || !ok3 || !ok4 || x <= 0 {
+	control := newLengthControl([]Step{*before, *after})
+	u, v := control.apply(a, float64(before.Concurrency)), control.apply(b, float64(after.Concurrency))
+	x, y := u.throughput, v.throughput
+	if !u.known || !v.known || x <= 0 {
 		return DriftTest{Text: fmt.Sprintf("too few requests at %d to tell whether the server has changed", after.Concurrency)}
 	}
-	sx, sy = max(sx, relativeSE*x), max(sy, relativeSE*y)
+	sx, sy := x*max(u.relativeSE(), relativeSE), y*max(v.relativeSE(), relativeSE)
 	shift, se := y/x-1, math.Hypot(sx, sy)/x
 	dof := max(1, float64(min(len(a.Batches), len(b.Batches))-1))
 	d := DriftTest{Shift: loadgen.Known(shift), SE: loadgen.Known(se)}

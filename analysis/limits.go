@@ -13,6 +13,7 @@ import (
 // out. Only TTFT and E2E stand in a queue, so only they predict a crossing.
 func LatencyPoints(steps []Step, metric, statistic string, threshold float64) []CrossingPoint {
 	var out []CrossingPoint
+	control := newLengthControl(steps)
 	for i := range steps {
 		s := &steps[i]
 		sum := s.Verdict()
@@ -26,47 +27,43 @@ func LatencyPoints(steps []Step, metric, statistic string, threshold float64) []
 			p.SE = d.Std.Or(0) // too few requests for an error: one of them could be the truth
 		}
 		if metric != "tpot" && s.VerdictBasis == BasisSteady {
-			p.Throughput, p.Predicted, p.PredictedSE = predictCrossing(sum, metric, d, statistic, threshold)
+			control.predict(&p, sum, d, metric, statistic, threshold)
 		}
 		out = append(out, p)
 	}
 	return out
 }
 
-// predictCrossing is what one step alone says of where latency meets the
-// threshold if a queue is what it grows by: N* = X (T + D), the number in flight
-// at which a request that leaves after the threshold and its own time D past it
-// has met as many departures as there were requests before it (Little's law). For
-// the mean TTFT D is the time after the first token. Another statistic lies a
-// fixed distance from the mean, for a longer queue shifts them all alike.
+// predict is what one step alone says of where latency meets the threshold if a
+// queue is what it grows by: N* = X (T + D), the number in flight at which a
+// request that leaves after the threshold and its own time D past it has met as
+// many departures as there were requests before it (Little's law). For the mean
+// TTFT D is the time after the first token, for E2E it is nothing. Another
+// statistic lies a fixed distance from the mean, for a longer queue shifts them
+// all alike.
 //
 // X is that of Little's law: simulated, it errs half as much as counting
-// departures does, which end in mid-wave. X and D vary against each other, so the
-// error is that of N* per batch.
-func predictCrossing(sum *Summary, metric string, d Dist, statistic string, threshold float64) (x, at, se float64) {
-	x, ok := sum.RequestThroughput.Value()
-	if !ok || sum.Completed == 0 || len(sum.Batches) < minBatches {
-		return 0, 0, 0
+// departures does, which end in mid-wave.
+func (c lengthControl) predict(p *CrossingPoint, sum *Summary, d Dist, metric, statistic string, threshold float64) {
+	if !sum.RequestThroughput.IsKnown() || sum.Completed == 0 {
+		return
 	}
-	value, _ := d.Statistic(statistic)
-	at = x * (threshold + sum.E2E.Mean.Or(0) - value.Or(0))
-	var each []float64
-	for _, b := range sum.Batches {
-		mean := b.E2E
-		if metric == "ttft" {
-			mean = b.TTFT
-		}
-		if b.ResidenceSeconds > 0 && mean.IsKnown() {
-			each = append(each, sum.MeanInFlight.Or(0)*float64(b.Completed)/b.ResidenceSeconds*(threshold+b.E2E.Or(0)-mean.Or(0)))
-		}
+	v := c.apply(sum, p.Concurrency)
+	if !v.known || v.service <= 0 {
+		return
 	}
-	own, ok := standardError(each).Value()
-	if !ok {
-		return 0, 0, 0
+	within := threshold - (p.Value - d.Mean.Or(0))
+	p.Throughput, p.Predicted = v.throughput, v.throughput*(within+v.decode)
+	// A longer service time lowers X and raises D, so N* feels only part of it.
+	felt := v.throughput * math.Abs(within-c.floor)
+	if metric == "e2e" {
+		p.Predicted = v.throughput * within
+		felt = p.Predicted
 	}
 	// What a percentile's distance from the mean adds.
 	more := max(0, math.Pow(d.StatisticSE(statistic).Or(0), 2)-math.Pow(d.SE.Or(0), 2))
-	return x, at, math.Hypot(own, x*math.Sqrt(more))
+	p.PredictedSE = math.Sqrt(math.Pow(felt*v.serviceSE, 2) + math.Pow(p.Predicted*v.endsSE, 2) + v.throughput*v.throughput*more)
+	p.SharedSE = felt * c.se
 }
 
 // Metric returns the distribution with the name it has in an SLO: ttft, tpot,

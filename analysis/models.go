@@ -115,7 +115,8 @@ func (d *curveData) choose(r []float64) fitted {
 	candidates := []fitted{
 		d.linear(r, fitted{name: modelLinear, s: inf, k: 1}, 1),
 		d.linear(r, fitted{name: modelHyperbola, s: inf, k: 2}, 2),
-		d.slots(r),
+		d.slots(r, 1),
+		d.slots(r, 2),
 		d.linear(r, fitted{name: modelUSL, s: inf, k: 3}, 3),
 	}
 	var best fitted
@@ -133,13 +134,13 @@ func (d *curveData) choose(r []float64) fitted {
 	return best
 }
 
-// slots fits R = (a + b m) N/m. For a given number of slots it is linear; the
+// slots fits R = (a + b m) N/m with the first terms of a and b. For a given number of slots it is linear; the
 // number is found on a grid over the tested range, then refined around the best
 // of it. With all slots beyond the range it would be the hyperbola.
-func (d *curveData) slots(r []float64) fitted {
+func (d *curveData) slots(r []float64, terms int) fitted {
 	const steps, refinements = 60, 20
 	low, high := d.n[0], d.n[len(d.n)-1]
-	at := func(s float64) fitted { return d.linear(r, fitted{name: modelSlots, s: s, k: 3}, 2) }
+	at := func(s float64) fitted { return d.linear(r, fitted{name: modelSlots, s: s, k: 1 + terms}, terms) }
 	grid := make([]float64, 0, steps+len(d.n))
 	for i := range steps {
 		grid = append(grid, low*math.Pow(high/low, float64(i)/steps))
@@ -165,9 +166,6 @@ func (d *curveData) slots(r []float64) fitted {
 			left += third
 			best = better(best, g)
 		}
-	}
-	if best.b == 0 {
-		best.k = 2
 	}
 	return best
 }

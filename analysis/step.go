@@ -122,6 +122,7 @@ type Summary struct {
 type Batch struct {
 	Requests         int     `json:"requests"`          // finished, failures included
 	Completed        int     `json:"completed"`         // successes
+	OutputTokens     int     `json:"output_tokens"`     // of successes
 	ResidenceSeconds float64 `json:"residence_seconds"` // sum over all that were sent
 	TTFT             Number  `json:"ttft_seconds"`      // mean over successes
 	TPOT             Number  `json:"tpot_seconds"`      // likewise

@@ -192,7 +192,7 @@ func TestRunCutShort(t *testing.T) {
 func TestBatchMeansCoverTheTruth(t *testing.T) {
 	for _, n := range []int{20, 91, 200} {
 		coverX, coverTTFT := 0, 0
-		const runs = 200
+		const runs = 100
 		for seed := range uint64(runs) {
 			c := slots(n)
 			c.cv, c.seed, c.stagger = 0.5, seed, 2100*ms

@@ -19,6 +19,7 @@ type synth struct {
 	decode      time.Duration // after the first token
 	tokens      int
 	cv          float64       // of the service time, gamma distributed
+	lengthCV    float64       // of the output length; the decode time follows it
 	stagger     time.Duration // over which the first N are sent; 0: all at once
 	failEvery   int           // every k-th request is refused after refuse
 	refuse      time.Duration
@@ -98,11 +99,18 @@ func (c synth) request(i int, sent time.Duration, servers *freeAt, rng *rand.Ran
 		f *= c.overhead(i)
 	}
 	scale := func(d time.Duration) time.Duration { return time.Duration(f * float64(d)) }
+	tokens := c.tokens
+	decode := c.decode
+	if c.lengthCV > 0 {
+		tokens = max(2, int(math.Round(float64(c.tokens)*gamma(rng, c.lengthCV))))
+		decode = c.decode * time.Duration(tokens-1) / time.Duration(c.tokens-1)
+	}
 	s.FirstOutput = begin + scale(c.prefill)
 	s.FirstAnswer = s.FirstOutput
-	s.LastOutput = s.FirstOutput + scale(c.decode)
+	s.LastOutput = s.FirstOutput + scale(decode)
 	s.End = s.LastOutput
-	s.Streamed, s.OutputEvents, s.OutputTokens = true, c.tokens, c.tokens
+	s.Streamed, s.OutputEvents, s.OutputTokens = true, tokens, tokens
+	s.WantOutputTokens = tokens
 	s.PromptTokens, s.TokenSource = 512, loadgen.TokensFromUsage
 	heap.Push(servers, s.End)
 	return s
