@@ -6,8 +6,8 @@ import (
 )
 
 // repeatAfter is how many different prompts there are where Config.Unique is
-// false: as many as other tools send, over and over, step after step.
-const repeatAfter = 1000
+// false: a few, sent over and over, step after step, as many tools do.
+const repeatAfter = 100
 
 // generated gives prompts of random words: the data sets random, shared_prefix
 // and conversation.
