@@ -2,10 +2,8 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -27,7 +25,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	c := a.cli()
 	ordered, err := reorder(c, args)
 	if err == nil {
-		err = c.RunContext(a.interrupt.context(context.Background()), ordered)
+		err = c.RunContext(context.Background(), ordered)
 	}
 	return a.exitCode(err)
 }
@@ -68,6 +66,10 @@ func (a *app) cli() *cli.App {
 // commands lists the commands in the order of the help.
 func (a *app) commands() []*cli.Command {
 	return []*cli.Command{
+		a.sweepCommand(),
+		a.planCommand(),
+		a.selftestCommand(),
+		a.simulateCommand(),
 		a.initCommand(),
 		a.validateCommand(),
 		a.completionCommand(),
@@ -107,17 +109,10 @@ func (a *app) exitCode(err error) int {
 	if err == nil {
 		return exitOK
 	}
-	var outcome outcomeError
-	if !errors.As(err, &outcome) { // an outcome has been told with the result
+	if err.Error() != "" { // else it was told with the result
 		for line := range strings.SplitSeq(err.Error(), "\n") {
 			a.logf("capfind: %s", line)
 		}
 	}
 	return codeOf(err)
-}
-
-// isTerminalFile returns the file behind a stream, nil where there is none.
-func fileOf(stream any) *os.File {
-	f, _ := stream.(*os.File)
-	return f
 }

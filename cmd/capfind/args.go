@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -34,6 +35,11 @@ func reorder(c *cli.App, args []string) ([]string, error) {
 	flags, positional, err := split(command, args[2:])
 	if err != nil {
 		return nil, err
+	}
+	for _, help := range []string{"--help", "-help", "-h"} {
+		if slices.Contains(flags, help) {
+			return []string{args[0], name, "--help"}, nil
+		}
 	}
 	out := append([]string{args[0], name}, flags...)
 	return append(append(out, "--"), positional...), nil

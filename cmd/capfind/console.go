@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -34,7 +35,8 @@ type console struct {
 	steps   []analysis.Step
 	plan    sweep.StepPlan
 	started time.Time
-	painted bool // the live line is on the screen
+	painted bool     // the live line is on the screen
+	said    []string // sentences that need not be said again
 	stop    chan struct{}
 	ticking sync.WaitGroup
 }
@@ -84,6 +86,7 @@ func (c *console) StepDone(s analysis.Step) {
 	}
 	for _, limit := range s.Client.Limits {
 		fmt.Fprintln(c.w, c.style.yellow("  "+limit))
+		c.said = append(c.said, limit)
 	}
 }
 
@@ -92,9 +95,10 @@ func (c *console) Notice(text string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.wipe()
-	if !c.quiet {
-		fmt.Fprintln(c.w, c.style.dim("  "+text))
+	if c.quiet || slices.ContainsFunc(c.said, func(said string) bool { return strings.Contains(text, said) }) {
+		return
 	}
+	fmt.Fprintln(c.w, c.style.dim("  "+text))
 }
 
 // close ends what is still being painted.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/capfind/capfind/internal/config"
+	"github.com/capfind/capfind/loadgen/probe"
 )
 
 // The exit codes. They are part of the interface: scripts rely on them.
@@ -42,7 +43,10 @@ func codeOf(err error) int {
 	switch {
 	case errors.As(err, &outcome):
 		return outcome.code
-	case errors.As(err, &usage), errors.As(err, &problems):
+	case errors.Is(err, probe.ErrAuth):
+		return exitAuth
+	case errors.As(err, &usage), errors.As(err, &problems),
+		errors.Is(err, probe.ErrModel), errors.Is(err, probe.ErrContext):
 		return exitUsage
 	}
 	return exitFailure

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/csv"
 	"slices"
 	"strings"
 
@@ -26,4 +27,36 @@ func format(c *cli.Context) (string, error) {
 		return "", usagef("-o %s is not known; did you mean %s?", f, near)
 	}
 	return "", usagef("-o %s is not known; it can be %s", f, strings.Join(formats, ", "))
+}
+
+// csvText writes rows as comma-separated values.
+func csvText(rows [][]string) string {
+	var b strings.Builder
+	w := csv.NewWriter(&b)
+	_ = w.WriteAll(rows) // a strings.Builder does not fail
+	return b.String()
+}
+
+// markdownTable writes rows as a table, the first as its head.
+func markdownTable(rows [][]string) string {
+	var b strings.Builder
+	for i, row := range rows {
+		for j, cell := range row {
+			row[j] = strings.ReplaceAll(cell, "|", `\|`)
+		}
+		b.WriteString("| " + strings.Join(row, " | ") + " |\n")
+		if i == 0 {
+			b.WriteString("|" + strings.Repeat("---|", len(row)) + "\n")
+		}
+	}
+	return b.String()
+}
+
+// bullets writes one line a point.
+func bullets(points []string) string {
+	var b strings.Builder
+	for _, p := range points {
+		b.WriteString("- " + p + "\n")
+	}
+	return b.String()
 }

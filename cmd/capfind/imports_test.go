@@ -18,6 +18,7 @@ var imports = map[string][]string{
 	"loadgen/api":        {"loadgen/prompt"},
 	"loadgen/prompt":     {},
 	"loadgen/probe":      {"loadgen", "loadgen/api", "loadgen/prompt"},
+	"loadgen/selftest":   {"loadgen", "loadgen/api", "loadgen/prompt"},
 	"analysis":           {"loadgen"},
 	"sweep":              {"loadgen", "analysis"},
 	"report":             {"loadgen", "analysis", "sweep"},

@@ -60,8 +60,16 @@ func (i *interrupt) interrupted() bool {
 	}
 }
 
-// context returns a context for what may be broken off at the first
+// cancelled returns a context for what may be broken off at the first
 // interruption without loss; a measurement is drained instead.
-func (i *interrupt) context(parent context.Context) context.Context {
-	return parent
+func (i *interrupt) cancelled(parent context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(parent)
+	go func() {
+		select {
+		case <-i.asked:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, cancel
 }

@@ -3,8 +3,10 @@ package main
 import (
 	"fmt"
 	"strconv"
+	"time"
 
 	"github.com/capfind/capfind/analysis"
+	"github.com/capfind/capfind/loadgen"
 	"github.com/capfind/capfind/sweep"
 )
 
@@ -22,7 +24,7 @@ func stepRow(steps []analysis.Step, i int) []string {
 	v := s.Verdict()
 	row := []string{
 		stepName(s),
-		strconv.Itoa(v.Completed + v.Failed),
+		strconv.Itoa(s.Whole.Completed + s.Whole.Failed),
 		percent(v.SuccessRate, 1),
 		v.RequestThroughput.Format(2),
 		gain(steps[:i], s),
@@ -92,8 +94,22 @@ func seconds(n analysis.Number) string {
 		return "n/a"
 	case v >= 10:
 		return strconv.FormatFloat(v, 'f', 1, 64) + " s"
+	case v < 0.001:
+		return strconv.FormatFloat(v*1000, 'f', 2, 64) + " ms"
 	case v >= 0.1:
 		return strconv.FormatFloat(v*1000, 'f', 0, 64) + " ms"
 	}
 	return strconv.FormatFloat(v*1000, 'f', 1, 64) + " ms"
+}
+
+// seconds64 is a time as a known figure in seconds.
+func seconds64(d time.Duration) analysis.Number { return loadgen.Known(d.Seconds()) }
+
+// stepTable is the whole table.
+func stepTable(steps []analysis.Step) string {
+	rows := [][]string{stepHeader}
+	for i := range steps {
+		rows = append(rows, stepRow(steps, i))
+	}
+	return table(rows)
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 
@@ -46,11 +47,14 @@ func (a *app) readConfig(c *cli.Context, path string, sections ...section) (*con
 		return nil, err
 	}
 	f, err := config.Read(config.Input{Path: path, Stdin: a.stdin, Overrides: given})
-	if err != nil {
-		if _, ok := err.(config.Problems); !ok {
-			return nil, usageError{err}
-		}
-		return nil, err
+	return f, asUsage(err)
+}
+
+// asUsage makes a configuration that cannot be read a matter of usage.
+func asUsage(err error) error {
+	var problems config.Problems
+	if err == nil || errors.As(err, &problems) {
+		return err
 	}
-	return f, nil
+	return usageError{err}
 }

@@ -1,0 +1,351 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/capfind/capfind/internal/config"
+	"github.com/capfind/capfind/internal/simserver"
+	"github.com/capfind/capfind/internal/telemetry"
+	"github.com/capfind/capfind/loadgen"
+	"github.com/capfind/capfind/loadgen/probe"
+	"github.com/capfind/capfind/loadgen/prompt"
+	"github.com/capfind/capfind/sweep"
+)
+
+// readyWait is how long a server that is still loading its model is waited for.
+const readyWait = 5 * time.Minute
+
+// bench is everything that a measurement needs, put together from the
+// configuration in the order in which it is needed: the simulated server if any,
+// the probe, the prompts, the client, the result directory, the telemetry.
+type bench struct {
+	*app
+	file    *config.File
+	target  loadgen.Target // with the simulator's address
+	key     loadgen.Secret
+	sim     *simserver.Server
+	found   *probe.Found
+	engine  *loadgen.Engine
+	scraper *telemetry.Scraper
+	console *console
+	store   *sweep.Store
+	result  *sweep.Result
+	closers []func()
+}
+
+// close undoes what was started, last first.
+func (b *bench) close() {
+	for i := len(b.closers) - 1; i >= 0; i-- {
+		b.closers[i]()
+	}
+	b.closers = nil
+}
+
+func (b *bench) onClose(f func()) { b.closers = append(b.closers, f) }
+
+// benchFlags are the flags of every command that loads a server.
+func benchFlags(sections ...section) []cli.Flag {
+	return append([]cli.Flag{
+		formatFlag(),
+		&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "no progress on stderr", DisableDefaultText: true},
+		&cli.BoolFlag{Name: "yes", Aliases: []string{"y"}, Usage: "load a target outside private networks without asking", DisableDefaultText: true},
+		&cli.StringFlag{Name: "resume", Usage: "go on with the interrupted run in `DIR`"},
+		&cli.BoolFlag{Name: "dry-run", Usage: "print what would be sent, and send nothing", DisableDefaultText: true},
+	}, configFlags(sections...)...)
+}
+
+// newBench puts a measurement together. Nothing is stored before the server has
+// answered.
+func (a *app) newBench(ctx context.Context, c *cli.Context, f *config.File) (*bench, error) {
+	b := &bench{app: a, file: f, target: f.Target.Target, console: newConsole(a.stderr, c.Bool("quiet"))}
+	if err := b.setUp(ctx, c); err != nil {
+		b.close()
+		return nil, err
+	}
+	return b, nil
+}
+
+func (b *bench) setUp(ctx context.Context, c *cli.Context) (err error) {
+	ctx, cancel := b.interrupt.cancelled(ctx)
+	defer cancel()
+	if b.key, _, err = b.file.APIKey(os.LookupEnv); err != nil {
+		return err
+	}
+	if err := b.startSimulator(); err != nil {
+		return err
+	}
+	if err := b.confirm(ctx, b.target.BaseURL, c.Bool("yes")); err != nil {
+		return err
+	}
+	if err := b.openResult(c.Command.Name, c.String("resume")); err != nil {
+		return err
+	}
+	if err := b.probe(ctx); err != nil {
+		return b.setupError(err)
+	}
+	if err := b.prepareClient(ctx); err != nil {
+		return b.setupError(err)
+	}
+	if err := b.makeDirectory(); err != nil {
+		return err
+	}
+	return b.startTelemetry()
+}
+
+// setupError tells an interruption from a failure.
+func (b *bench) setupError(err error) error {
+	if b.interrupt.interrupted() {
+		return outcomeError{exitInterrupted, "interrupted before anything was measured"}
+	}
+	var p *probe.Error
+	if !errors.As(err, &p) {
+		return err
+	}
+	if key := blamedKey(p); key != "" {
+		if at := b.file.Where(key); at != "" {
+			return fmt.Errorf("%s: %s: %w", at, key, err)
+		}
+	}
+	return err
+}
+
+// blamedKey is the key of the configuration that a failed probe points to.
+func blamedKey(p *probe.Error) string {
+	switch {
+	case errors.Is(p, probe.ErrModel):
+		return "target.model"
+	case errors.Is(p, probe.ErrUnreachable), errors.Is(p, probe.ErrAPI):
+		return "target.base_url"
+	case errors.Is(p, probe.ErrContext):
+		return "workload.input_len"
+	}
+	return ""
+}
+
+// startSimulator starts the simulated server where the configuration has one.
+func (b *bench) startSimulator() error {
+	cfg := b.file.Target.Simulator
+	if cfg == nil {
+		return nil
+	}
+	sim, err := simserver.Start(*cfg)
+	if err != nil {
+		return fmt.Errorf("the simulated server could not be started: %w", err)
+	}
+	b.sim, b.target.BaseURL, b.key = sim, sim.URL(), cfg.APIKey
+	b.onClose(func() { sim.Close() })
+	return nil
+}
+
+// openResult starts a new result, or opens the one to go on with.
+func (b *bench) openResult(command, resume string) error {
+	if resume == "" {
+		if b.file.Workload.Seed == 0 {
+			// Below 2^53, so that every reader of the result sees the same number.
+			b.file.Workload.Seed = 1 + rand.Uint64N(1<<53-1)
+		}
+		b.result = &sweep.Result{Command: command}
+		return nil
+	}
+	store, result, err := sweep.Open(resume)
+	if err != nil {
+		return err
+	}
+	b.store, b.result = store, result
+	b.onClose(func() { store.Close() })
+	if b.file.Workload.Seed == 0 {
+		b.file.Workload.Seed = result.Seed
+	}
+	return b.sameAsBefore(command)
+}
+
+// notComparable are the keys that may differ between a run and its resumption.
+var notComparable = []string{"output", "report", "recommend", "sweep.budget", "target.timeouts.connect"}
+
+// sameAsBefore refuses to go on with a run under another configuration, and
+// says key by key what differs.
+func (b *bench) sameAsBefore(command string) error {
+	if b.result.Command != command {
+		return usagef("%s holds a run of capfind %s, not of capfind %s", b.store.Dir(), b.result.Command, command)
+	}
+	if b.result.Complete {
+		return usagef("the run in %s is complete; `capfind report %s` shows it again", b.store.Dir(), b.store.Dir())
+	}
+	differences := sweep.Differences(b.result.Config, b.file.Resolved(), notComparable...)
+	if len(differences) == 0 {
+		return nil
+	}
+	text := fmt.Sprintf("%s was begun with another configuration, so its steps cannot be compared with new ones:", b.store.Dir())
+	for _, d := range differences {
+		text += "\n  " + d.String()
+	}
+	return usageError{errors.New(text)}
+}
+
+// probe finds out what the server is and whether it is ready.
+func (b *bench) probe(ctx context.Context) error {
+	b.notice("probing %s", config.WithoutCredentials(b.target.BaseURL))
+	found, err := probe.Discover(ctx, b.target, b.key, probe.Options{
+		Workload: b.file.Workload,
+		Wait:     readyWait,
+		Progress: func(text string) { b.notice("%s", text) },
+	})
+	if err != nil {
+		return err
+	}
+	b.found = found
+	b.notice("%s", found.Describe())
+	for _, note := range found.Notes {
+		b.notice("%s", note)
+	}
+	for _, warning := range found.Warnings {
+		b.notice("warning: %s", warning)
+	}
+	return nil
+}
+
+func (b *bench) notice(format string, args ...any) { b.console.Notice(fmt.Sprintf(format, args...)) }
+
+// prepareClient makes the prompts and the client that sends them.
+func (b *bench) prepareClient(ctx context.Context) error {
+	source, notes, err := prompt.New(ctx, b.file.Workload, b.found.Sizer)
+	if err != nil {
+		return err
+	}
+	if closer, ok := source.(io.Closer); ok {
+		b.onClose(func() { closer.Close() })
+	}
+	for _, note := range notes {
+		b.notice("%s", note)
+	}
+	client, err := loadgen.NewClient(loadgen.ClientConfig{
+		Target: b.found.Target, APIKey: b.key, Protocol: b.found.Protocol, Options: b.found.Options, Source: source,
+	})
+	if err != nil {
+		return err
+	}
+	b.onClose(client.Close)
+	b.engine = loadgen.NewEngine(client)
+	return nil
+}
+
+// makeDirectory makes the result directory, if the run is new, and writes what
+// is known before the first request.
+func (b *bench) makeDirectory() error {
+	b.describe()
+	if b.store == nil {
+		dir, err := b.freshDirectory()
+		if err != nil {
+			return err
+		}
+		if b.store, err = sweep.Create(dir); err != nil {
+			return err
+		}
+		b.onClose(func() { b.store.Close() })
+	}
+	return sweep.WriteFile(filepath.Join(b.store.Dir(), "config.yaml"), b.file.YAML())
+}
+
+// freshDirectory names a directory that does not exist yet: the name and the
+// time, and a number where a run of the same second has taken that.
+func (b *bench) freshDirectory() (string, error) {
+	base := filepath.Join(b.file.Output.Dir, b.result.Name+"-"+time.Now().UTC().Format("20060102T150405Z"))
+	dir := base
+	for n := 2; ; n++ {
+		_, err := os.Lstat(dir)
+		if errors.Is(err, os.ErrNotExist) {
+			return dir, nil
+		}
+		if err != nil {
+			return "", fmt.Errorf("output.dir: %w", err)
+		}
+		dir = fmt.Sprintf("%s-%d", base, n)
+	}
+}
+
+// describe writes into the result what is known before the first request.
+func (b *bench) describe() {
+	r := b.result
+	r.CapfindVersion = version().version
+	r.Name = b.file.Output.Name
+	if r.Name == "" {
+		r.Name = r.Command
+	}
+	r.Config = b.file.Resolved()
+	r.Seed = b.file.Workload.Seed
+	r.Environment = environmentOf(b.args, b.sim != nil)
+	r.Target = sweep.TargetInfo{
+		BaseURL: b.found.BaseURL, API: b.found.Protocol.Name(), Model: b.found.Model, Server: b.found.Server,
+		ContextLength: b.found.ContextLength, MetricsURL: config.WithoutCredentials(b.found.MetricsURL),
+		Notes: append(b.found.Notes, b.found.Warnings...),
+	}
+}
+
+// startTelemetry watches the server's own metrics for as long as the bench
+// stands.
+func (b *bench) startTelemetry() error {
+	points, err := os.OpenFile(filepath.Join(b.store.Dir(), metricsFile), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		return fmt.Errorf("storing the server's metrics: %w", err)
+	}
+	header := http.Header{}
+	for name, value := range b.target.Headers {
+		header.Set(name, value.Reveal())
+	}
+	if b.key != "" && header.Get("Authorization") == "" {
+		header.Set("Authorization", "Bearer "+b.key.Reveal())
+	}
+	b.scraper, err = telemetry.New(telemetry.Config{
+		ServerURL: b.found.MetricsURL, GPUURL: b.target.GPUMetricsURL, NodeURL: b.target.NodeMetricsURL,
+		Header: header, BaseURL: b.target.BaseURL, Points: points,
+		Notice: func(text string) { b.notice("%s", text) },
+	})
+	if err != nil {
+		points.Close()
+		return err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		b.scraper.Run(ctx)
+	}()
+	b.onClose(func() {
+		cancel()
+		<-done
+		points.Close()
+	})
+	return nil
+}
+
+// controller is the one who asks the question.
+func (b *bench) controller() *sweep.Controller {
+	w := b.file.Workload
+	return &sweep.Controller{
+		Generator: b.engine,
+		Config:    b.file.Sweep,
+		Stop:      b.file.Stop,
+		Band:      b.file.Recommend,
+		Workload: sweep.Workload{
+			PromptTokens: float64(w.InputLen + w.PrefixLen), OutputTokens: float64(w.OutputLen),
+			SharedPrefix: w.Dataset == prompt.SharedPrefix || w.Dataset == prompt.Conversation || !w.Unique,
+		},
+		Observer:  b.console,
+		Journal:   b.store,
+		Telemetry: b.scraper,
+		Health:    b.found,
+		Drain:     b.interrupt.requested(),
+		Seed:      w.Seed,
+		Result:    b.result,
+	}
+}

@@ -1,0 +1,102 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/capfind/capfind/internal/config"
+	"github.com/capfind/capfind/sweep"
+)
+
+// configFor reads the configuration of a command that loads a server: from the
+// file given, from the directory to resume, or from flags alone.
+func (a *app) configFor(c *cli.Context, sections ...section) (*config.File, error) {
+	args, err := arguments(c, 0, 1, "one CONFIG at most")
+	if err != nil {
+		return nil, err
+	}
+	path := ""
+	if len(args) == 1 {
+		path = args[0]
+	} else if dir := c.String("resume"); dir != "" {
+		path = filepath.Join(dir, "config.yaml")
+	}
+	return a.readConfig(c, path, sections...)
+}
+
+// conclude writes the report, prints the result and says how it ended. The
+// error of the measurement comes last: what was found is worth having whatever
+// happened.
+func (b *bench) conclude(r *sweep.Result, measured error, format string) error {
+	if r == nil {
+		return measured
+	}
+	written := b.writeReport(r)
+	if err := errors.Join(measured, written); err != nil {
+		b.logf("what was measured until then is in %s", b.store.Dir())
+		return err
+	}
+	if err := b.printResult(r, format); err != nil {
+		return err
+	}
+	return outcome(r)
+}
+
+// printResult prints the result in the form that was asked for.
+func (b *bench) printResult(r *sweep.Result, format string) error {
+	dir := b.store.Dir()
+	switch format {
+	case "json":
+		return b.printFile(filepath.Join(dir, sweep.ResultFile))
+	case "markdown":
+		return b.printFile(filepath.Join(dir, "report.md"))
+	case "csv":
+		return b.printFile(filepath.Join(dir, "steps.csv"))
+	}
+	return b.print(b.tableFor(r) + answerText(r, styleFor(b.stdout), width(b.stdout), dir))
+}
+
+// tableFor is the step table where the reader of stdout has not just seen it
+// grow on stderr.
+func (b *bench) tableFor(r *sweep.Result) string {
+	if !b.console.quiet && isTerminal(b.stdout) && isTerminal(b.stderr) {
+		return "\n"
+	}
+	return stepTable(r.Steps) + "\n"
+}
+
+func (a *app) printFile(path string) error {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return fmt.Errorf("the result was written, but cannot be read back: %w", err)
+	}
+	return a.print(string(text))
+}
+
+// outcome is how a finished measurement ends: nil, or the exit code for an
+// answer that is none.
+func outcome(r *sweep.Result) error {
+	switch r.Verdict {
+	case sweep.Interrupted:
+		return outcomeError{code: exitInterrupted}
+	case sweep.ClientLimited, sweep.Unstable:
+		return outcomeError{code: exitInconclusive}
+	case sweep.FailedAtFirstStep:
+		if len(r.Steps) > 0 && r.Steps[0].Whole.Completed == 0 {
+			return outcomeError{exitFailure, "not one request succeeded: " + firstFailure(r)}
+		}
+	}
+	return nil
+}
+
+// firstFailure is one message of what went wrong at the first step.
+func firstFailure(r *sweep.Result) string {
+	for class, message := range r.Steps[0].FailureExamples {
+		return fmt.Sprintf("%s: %s", class, message)
+	}
+	return "the report says more"
+}

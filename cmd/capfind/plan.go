@@ -1,0 +1,169 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/capfind/capfind/analysis"
+	"github.com/capfind/capfind/sweep"
+)
+
+func (a *app) planCommand() *cli.Command {
+	d := analysis.DefaultSizing()
+	return &cli.Command{
+		Name:      "plan",
+		Usage:     "how many replicas for a number of users or a request rate",
+		ArgsUsage: "RESULT",
+		Description: "RESULT is a result directory or its result.json. Give one or more demands, in any mix:\n" +
+			"capfind plan results/sweep-... --users 500 --think-time 30s --qps 10,20,50 --price 2.5",
+		Flags: []cli.Flag{
+			formatFlag(),
+			&cli.StringFlag{Name: "users", Usage: "users at work at once, `N[,N...]`"},
+			&cli.DurationFlag{Name: "think-time", Usage: "pause of a user between an answer and the next request"},
+			&cli.StringFlag{Name: "qps", Usage: "requests per second, `N[,N...]`"},
+			&cli.StringFlag{Name: "concurrency", Usage: "requests in flight, `N[,N...]`"},
+			&cli.Float64Flag{Name: "growth", Value: d.Growth, Usage: "factor on the demand"},
+			&cli.IntFlag{Name: "spare", Value: d.Spare, Usage: "replicas beyond those needed"},
+			&cli.Float64Flag{Name: "price", Usage: "of one replica per hour; 0: no costs", DefaultText: "0"},
+			&cli.StringFlag{Name: "currency", Usage: "printed with costs", Value: "$"},
+			&cli.IntFlag{Name: "per-replica", Usage: "requests in flight on one replica; 0: as the result recommends", DefaultText: "0"},
+		},
+		Action: a.planAction,
+	}
+}
+
+func (a *app) planAction(c *cli.Context) error {
+	out, err := format(c)
+	if err != nil {
+		return err
+	}
+	args, err := arguments(c, 1, 1, "one RESULT")
+	if err != nil {
+		return err
+	}
+	demands, err := demandsOf(c)
+	if err != nil {
+		return err
+	}
+	if c.Float64("growth") <= 0 || c.Int("spare") < 0 || c.Float64("price") < 0 || c.Int("per-replica") < 0 {
+		return usagef("--growth must be above 0; --spare, --price and --per-replica must not be negative")
+	}
+	r, err := sweep.Load(args[0])
+	if err != nil {
+		return err
+	}
+	if r.Recommendation == nil {
+		return outcomeError{exitInconclusive, fmt.Sprintf("%s recommends nothing (%s), so there is nothing to plan with", args[0], r.Sentence)}
+	}
+	plan := analysis.PlanReplicas(r.Steps, *r.Recommendation, demands, analysis.Sizing{
+		Growth: c.Float64("growth"), Spare: c.Int("spare"), PricePerHour: c.Float64("price"),
+		Currency: c.String("currency"), Concurrency: c.Int("per-replica"),
+	})
+	if err := a.printPlan(plan, out); err != nil {
+		return err
+	}
+	if len(plan.Refusals) > 0 {
+		return outcomeError{exitInconclusive, "no plan: " + strings.Join(plan.Refusals, "; ")}
+	}
+	return nil
+}
+
+// demandsOf reads the demands from the flags, users first.
+func demandsOf(c *cli.Context) ([]analysis.Demand, error) {
+	var out []analysis.Demand
+	think := c.Duration("think-time")
+	if think < 0 {
+		return nil, usagef("--think-time must not be negative")
+	}
+	for _, kind := range []struct {
+		flag string
+		make func(float64) analysis.Demand
+	}{
+		{"users", func(n float64) analysis.Demand { return analysis.Demand{Users: n, ThinkSeconds: think.Seconds()} }},
+		{"qps", func(n float64) analysis.Demand { return analysis.Demand{QPS: n} }},
+		{"concurrency", func(n float64) analysis.Demand { return analysis.Demand{Concurrency: n} }},
+	} {
+		if !c.IsSet(kind.flag) {
+			continue
+		}
+		for text := range strings.SplitSeq(c.String(kind.flag), ",") {
+			n, err := strconv.ParseFloat(strings.TrimSpace(text), 64)
+			if err != nil || n <= 0 || n > 1e12 {
+				return nil, usagef("--%s needs numbers above 0, such as 10 or 10,20,50, not %q", kind.flag, text)
+			}
+			out = append(out, kind.make(n))
+		}
+	}
+	if len(out) == 0 {
+		return nil, usagef("plan for what? Give --users, --qps or --concurrency")
+	}
+	return out, nil
+}
+
+func (a *app) printPlan(p analysis.Plan, format string) error {
+	switch format {
+	case "json":
+		text, err := json.MarshalIndent(p, "", "  ")
+		if err != nil {
+			return err
+		}
+		return a.print(string(text) + "\n")
+	case "csv":
+		return a.print(csvText(planRows(p)))
+	case "markdown":
+		return a.print(markdownTable(planRows(p)) + "\n" + bullets(p.Assumptions))
+	}
+	text := table(planRows(p))
+	for _, row := range p.Rows {
+		if row.Refusal != "" {
+			text += "\n" + demandWords(row.Demand) + ": " + row.Refusal + "\n"
+		}
+	}
+	if len(p.Assumptions) > 0 {
+		text += "\nAssuming\n" + bullets(p.Assumptions)
+	}
+	return a.print(text)
+}
+
+// planRows is the plan as a table; columns of costs only where there is a price.
+func planRows(p analysis.Plan) [][]string {
+	header := []string{"demand", "req/s", "in flight", "replicas", "each: req/s", "in flight", "bursts"}
+	costs := p.CostPerMillion.IsKnown()
+	if costs {
+		header = append(header, p.Currency+"/hour", p.Currency+"/month", p.Currency+"/1M tokens")
+	}
+	rows := [][]string{header}
+	for _, r := range p.Rows {
+		bursts := "safe"
+		switch {
+		case r.Refusal != "":
+			bursts = "n/a"
+		case !r.BurstSafe:
+			bursts = "not safe"
+		}
+		row := []string{demandWords(r.Demand), r.QPS.Format(2), r.InFlight.Format(1), r.Replicas.Format(0),
+			r.LoadPerReplica.Format(2), r.InFlightPerReplica.Format(1), bursts}
+		if costs {
+			row = append(row, r.CostPerHour.Format(2), r.CostPerMonth.Format(0), r.CostPerMillion.Format(2))
+		}
+		rows = append(rows, row)
+	}
+	return rows
+}
+
+func demandWords(d analysis.Demand) string {
+	switch {
+	case d.Users > 0 && d.ThinkSeconds > 0:
+		return fmt.Sprintf("%g users, %v think time", d.Users, time.Duration(d.ThinkSeconds*float64(time.Second)))
+	case d.Users > 0:
+		return fmt.Sprintf("%g users", d.Users)
+	case d.QPS > 0:
+		return fmt.Sprintf("%g req/s", d.QPS)
+	}
+	return fmt.Sprintf("%g in flight", d.Concurrency)
+}

@@ -1,0 +1,223 @@
+//go:build unix
+
+package main
+
+import (
+	"bufio"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/capfind/capfind/internal/simserver"
+	"github.com/capfind/capfind/sweep"
+)
+
+// A server to kill clients of: a sweep of it takes about a second.
+func slowServer(t *testing.T) string {
+	t.Helper()
+	cfg := simserver.Default()
+	cfg.Slots, cfg.StepTime, cfg.Prefill = 8, time.Millisecond, 2*time.Millisecond
+	s, err := simserver.Start(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return s.URL()
+}
+
+// sweepProcess starts a sweep of the server as a process of its own, its results
+// under dir.
+func sweepProcess(url, dir string, extra ...string) *exec.Cmd {
+	args := append([]string{"sweep", "--base-url", url, "--concurrency", "1,4,8,32", "--input-len", "16", "--output-len", "10",
+		"--settle", "0", "--exact=false", "--repeat=false", "--output-dir", dir}, extra...)
+	return exec.Command("capfind", args...)
+}
+
+// awaitLine reads lines until one starts with prefix.
+func awaitLine(t *testing.T, r io.Reader, prefix string) {
+	t.Helper()
+	lines := bufio.NewScanner(r)
+	for lines.Scan() {
+		if strings.HasPrefix(lines.Text(), prefix) {
+			go io.Copy(io.Discard, r) // the process must not wait for a reader
+			return
+		}
+	}
+	t.Fatalf("no line that starts with %q came", prefix)
+}
+
+func onlyResult(t *testing.T, dir string) string {
+	t.Helper()
+	found, err := filepath.Glob(filepath.Join(dir, "*"))
+	if err != nil || len(found) != 1 {
+		t.Fatalf("want one result directory, found %v, %v", found, err)
+	}
+	return found[0]
+}
+
+func exitCodeOf(t *testing.T, err error) int {
+	t.Helper()
+	var exit *exec.ExitError
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &exit):
+		return exit.ExitCode()
+	}
+	t.Fatal(err)
+	return -1
+}
+
+// The first interruption stores what was found, marked incomplete, with a report;
+// resuming answers as an uninterrupted sweep would. A closed terminal is an
+// interruption, too.
+func TestInterruptAndResume(t *testing.T) {
+	url := slowServer(t)
+	for _, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGHUP} {
+		dir := t.TempDir()
+		cmd := sweepProcess(url, dir)
+		stderr, err := cmd.StderrPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var stdout strings.Builder
+		cmd.Stdout = &stdout
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		awaitLine(t, stderr, "1 ")
+		if err := cmd.Process.Signal(signal); err != nil {
+			t.Fatal(err)
+		}
+		if code := exitCodeOf(t, cmd.Wait()); code != exitInterrupted {
+			t.Errorf("%v: exit code %d, want %d", signal, code, exitInterrupted)
+		}
+		if !strings.Contains(stdout.String(), "INTERRUPTED") {
+			t.Errorf("%v: stdout says\n%s", signal, &stdout)
+		}
+		result := onlyResult(t, dir)
+		r, err := sweep.Load(result)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.Complete || len(r.Steps) == 0 || r.Verdict != sweep.Interrupted {
+			t.Errorf("%v: complete %v, %d steps, verdict %s", signal, r.Complete, len(r.Steps), r.Verdict)
+		}
+		if _, err := os.Stat(filepath.Join(result, "report.html")); err != nil {
+			t.Error(err)
+		}
+		finishedAs(t, url, result, "limit_found")
+	}
+}
+
+// finishedAs resumes a run and holds its verdict.
+func finishedAs(t *testing.T, url, result string, want sweep.Verdict) *sweep.Result {
+	t.Helper()
+	cmd := sweepProcess(url, filepath.Dir(result), "--resume", result, "--quiet")
+	if text, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("resuming: %v\n%s", err, text)
+	}
+	r, err := sweep.Load(result)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Verdict != want || !r.Complete {
+		t.Errorf("resumed to %s (complete: %v), want %s", r.Verdict, r.Complete, want)
+	}
+	return r
+}
+
+// The second interruption ends the process at once, whatever is in flight.
+func TestSecondInterruptEndsAtOnce(t *testing.T) {
+	cfg := simserver.Default()
+	cfg.StepTime = time.Minute
+	s, err := simserver.Start(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	cmd := sweepProcess(s.URL(), t.TempDir())
+	stderr, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	awaitLine(t, stderr, "  sending a warm-up request")
+	for range 2 {
+		if err := cmd.Process.Signal(syscall.SIGINT); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	if code := exitCodeOf(t, cmd.Wait()); code != exitInterrupted {
+		t.Errorf("exit code %d, want %d", code, exitInterrupted)
+	}
+}
+
+// Killed at any moment, a sweep leaves a result directory that can be gone on
+// with, and then says what an uninterrupted sweep says.
+func TestKilledAtAnyMoment(t *testing.T) {
+	url := slowServer(t)
+	for range 6 {
+		dir := t.TempDir()
+		cmd := sweepProcess(url, dir, "--quiet")
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		after := time.Duration(rand.Int64N(int64(1200 * time.Millisecond)))
+		time.Sleep(after)
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		found, err := filepath.Glob(filepath.Join(dir, "*", sweep.ResultFile))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(found) == 0 {
+			continue // killed before the first step was stored: there is nothing to go on with
+		}
+		result := filepath.Dir(found[0])
+		before, err := sweep.Load(result)
+		if err != nil {
+			t.Fatalf("after %v: %v", after, err)
+		}
+		if before.Complete {
+			continue
+		}
+		r := finishedAs(t, url, result, sweep.LimitFound)
+		for i, step := range before.Steps {
+			if !r.Steps[i].StartedAt.Equal(step.StartedAt) {
+				t.Errorf("after %v: step %d was measured again", after, i)
+			}
+		}
+	}
+}
+
+// A reader of stdout that went away is an error of the program that prints, and
+// no loss of what was measured.
+func TestBrokenPipe(t *testing.T) {
+	dir := t.TempDir()
+	cmd := sweepProcess(slowServer(t), dir, "--quiet", "--concurrency", "1")
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Close()
+	cmd.Stdout = w
+	err = cmd.Run()
+	w.Close()
+	if code := exitCodeOf(t, err); code != exitFailure {
+		t.Errorf("exit code %d, want %d", code, exitFailure)
+	}
+	if res, err := sweep.Load(onlyResult(t, dir)); err != nil || !res.Complete {
+		t.Errorf("the result is lost: %v", err)
+	}
+}

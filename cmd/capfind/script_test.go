@@ -1,0 +1,120 @@
+package main
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/capfind/capfind/internal/simserver"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"capfind": main})
+}
+
+// The scripts of testdata/script run the program as a user does.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		RequireExplicitExec: true,
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"exits": exits,
+			"found": found,
+		},
+		Setup: setup,
+	})
+}
+
+// setup gives every script simulated servers of its own: $SIM, which is fast and
+// runs 8 requests at once, and $LOCKED, which wants the key "sesame".
+func setup(e *testscript.Env) error {
+	fast := simserver.Default()
+	fast.Slots, fast.StepTime, fast.Prefill = 8, time.Millisecond, 2*time.Millisecond
+	locked := fast
+	locked.APIKey = "sesame"
+	for name, cfg := range map[string]simserver.Config{"SIM": fast, "LOCKED": locked} {
+		s, err := simserver.Start(cfg)
+		if err != nil {
+			return err
+		}
+		e.Defer(func() { s.Close() })
+		e.Setenv(name, s.URL())
+	}
+	e.Setenv("NO_COLOR", "1")
+	return nil
+}
+
+// exits runs a command and holds its exit code against the first argument; its
+// output can be looked at as after exec.
+func exits(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exits CODE COMMAND ARGUMENTS")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	got := 0
+	err = ts.Exec(args[1], args[2:]...)
+	var exit *exec.ExitError
+	switch {
+	case errors.As(err, &exit):
+		got = exit.ExitCode()
+	case err != nil:
+		ts.Fatalf("%v", err)
+	}
+	if got != want {
+		ts.Fatalf("%v exited with %d, want %d", args[1:], got, want)
+	}
+}
+
+// found holds when every pattern names a file that is there and not empty.
+func found(ts *testscript.TestScript, neg bool, args []string) {
+	for _, pattern := range args {
+		paths, err := filepath.Glob(ts.MkAbs(pattern))
+		ts.Check(err)
+		if neg != (len(paths) == 0) {
+			ts.Fatalf("%s names %v", pattern, paths)
+		}
+		for _, path := range paths {
+			info, err := os.Stat(path)
+			ts.Check(err)
+			if info.Size() == 0 {
+				ts.Fatalf("%s is empty", path)
+			}
+		}
+	}
+}
+
+func TestRedactedArgs(t *testing.T) {
+	for _, tt := range []struct{ flag, value string }{
+		{"--header", "X: canary"},
+		{"--header=X: canary", ""},
+		{"--base-url", "http://u:canary@h/v1"},
+		{"--base-url=http://u:canary@h/v1", ""},
+		{"--set", "target.headers.X=canary"},
+		{"--set=target.extra_body={api_key: canary}", ""},
+		{"--set", "target.base_url=http://u:canary@h"},
+		{"--simulator", "{api_key: canary}"},
+	} {
+		args := []string{"capfind", "run", tt.flag}
+		if tt.value != "" {
+			args = append(args, tt.value)
+		}
+		for _, arg := range redactedArgs(args) {
+			if strings.Contains(arg, "canary") {
+				t.Errorf("%v is recorded as %v", args, redactedArgs(args))
+			}
+		}
+	}
+	plain := []string{"capfind", "sweep", "config.yaml", "--concurrency", "1,2", "-o=json", "--set", "stop.max_ttft=2s"}
+	if got := redactedArgs(plain); !slices.Equal(got, plain) {
+		t.Errorf("%v is recorded as %v", plain, got)
+	}
+}
