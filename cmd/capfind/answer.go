@@ -86,7 +86,7 @@ func production(rec *analysis.Recommendation) string {
 	if low == rec.High.Or(0) {
 		text = fmt.Sprintf("set it to %.0f requests in flight", low)
 	}
-	if safe, ok := rec.BurstSafe.Value(); ok {
+	if safe, ok := rec.BurstSafe.Value(); ok && safe >= 1 {
 		text += fmt.Sprintf("; %.0f is the most that is safe where requests arrive at random", safe)
 	}
 	return text
