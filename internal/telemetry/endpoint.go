@@ -14,7 +14,7 @@ import (
 // endpoint is one exporter and how it has been doing.
 type endpoint struct {
 	what  string // for people: "server metrics"
-	key   string // the config key that sets it
+	cure  string // what to do where there are none
 	url   string
 	shown string // without credentials
 
@@ -81,7 +81,7 @@ func (e *endpoint) settle(at time.Time, interval time.Duration) string {
 	if e.answered {
 		return fmt.Sprintf("%s at %s stopped answering (%v); going on without them", e.what, e.shown, e.err)
 	}
-	return fmt.Sprintf("no %s from %s: %v; going on without them (set %s to where they are, or to %q)", e.what, e.shown, e.err, e.key, Off)
+	return fmt.Sprintf("no %s from %s: %v; going on without them (%s)", e.what, e.shown, e.err, e.cure)
 }
 
 // tally is the running total of one counter, evened out over restarts.

@@ -104,12 +104,12 @@ func New(cfg Config) (*Scraper, error) {
 		s.tally[c].total = unknown
 	}
 	for _, e := range []struct {
-		into            **endpoint
-		what, key, addr string
+		into                  **endpoint
+		what, key, cure, addr string
 	}{
-		{&s.server, "server metrics", "target.metrics_url", cfg.ServerURL},
-		{&s.gpu, "GPU metrics", "target.gpu_metrics_url", cfg.GPUURL},
-		{&s.node, "host metrics", "target.node_metrics_url", cfg.NodeURL},
+		{&s.server, "server metrics", "target.metrics_url", `set target.metrics_url to where they are, or to "off"`, cfg.ServerURL},
+		{&s.gpu, "GPU metrics", "target.gpu_metrics_url", "correct target.gpu_metrics_url, or remove it", cfg.GPUURL},
+		{&s.node, "host metrics", "target.node_metrics_url", "correct target.node_metrics_url, or remove it", cfg.NodeURL},
 	} {
 		if e.addr == "" || e.addr == Off {
 			continue
@@ -118,7 +118,7 @@ func New(cfg Config) (*Scraper, error) {
 		if err != nil {
 			return nil, fmt.Errorf("telemetry: %s: %w", e.key, err)
 		}
-		*e.into = &endpoint{what: e.what, key: e.key, url: e.addr, shown: shown}
+		*e.into = &endpoint{what: e.what, cure: e.cure, url: e.addr, shown: shown}
 	}
 	if cfg.Fetch == nil {
 		s.cfg.Fetch, s.closeIdle = httpFetch(cfg)
