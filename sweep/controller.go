@@ -30,7 +30,9 @@ type Health interface {
 type StepPlan struct {
 	Concurrency int
 	Phase       analysis.Phase
-	NumPrompts  int
+	NumPrompts  int               // 0: as many as fit into Duration
+	Duration    time.Duration     // 0: until NumPrompts are done
+	RequestRate analysis.Number   // requests/s; null: inf
 	Attempt     int               // 1, or 2 for the repeat of a failing step
 	Progress    *loadgen.Progress // live counts
 }

@@ -77,8 +77,8 @@ func judgeSuccess(cur *analysis.Step, rules StopRules) *analysis.Stop {
 	return &analysis.Stop{
 		Rule: RuleSuccess, Metric: "success rate", Unit: "share",
 		Value: loadgen.Known(rate), Threshold: loadgen.Known(rules.MinSuccessRate),
-		Sentence: fmt.Sprintf("success rate %s (%d of %d requests) is below %s at %d requests in flight",
-			percent(rate), v.Completed, v.Completed+v.Failed, percent(rules.MinSuccessRate), cur.Concurrency),
+		Sentence: fmt.Sprintf("success rate %s (%d of %d requests) is below %s at %s",
+			percent(rate), v.Completed, v.Completed+v.Failed, percent(rules.MinSuccessRate), loadOf(cur)),
 	}
 }
 
@@ -102,9 +102,17 @@ func judgeTTFT(cur *analysis.Step, rules StopRules) *analysis.Stop {
 	return &analysis.Stop{
 		Rule: RuleTTFT, Metric: name, Unit: "s",
 		Value: loadgen.Known(value), Threshold: loadgen.Known(rules.MaxTTFT.Seconds()),
-		Sentence: fmt.Sprintf("%s %s is above %s at %d requests in flight%s",
-			name, millis(value), millis(rules.MaxTTFT.Seconds()), cur.Concurrency, note),
+		Sentence: fmt.Sprintf("%s %s is above %s at %s%s",
+			name, millis(value), millis(rules.MaxTTFT.Seconds()), loadOf(cur), note),
 	}
+}
+
+// loadOf names a step's load in a sentence.
+func loadOf(s *analysis.Step) string {
+	if rate, ok := s.RequestRate.Value(); ok {
+		return figure(rate) + " req/s"
+	}
+	return fmt.Sprintf("%d requests in flight", s.Concurrency)
 }
 
 // NotStreamed reports whether the step's answers came in one piece, so that
@@ -176,8 +184,8 @@ func judgeSLO(cur *analysis.Step, slo SLO) *analysis.Stop {
 		return &analysis.Stop{
 			Rule: slo.Title(), Metric: "tokens/s per request", Unit: "tok/s",
 			Value: loadgen.Known(v), Threshold: loadgen.Known(slo.Min),
-			Sentence: fmt.Sprintf("%s: %s tokens/s per request is below %s at %d requests in flight",
-				slo.Title(), figure(v), figure(slo.Min), cur.Concurrency),
+			Sentence: fmt.Sprintf("%s: %s tokens/s per request is below %s at %s",
+				slo.Title(), figure(v), figure(slo.Min), loadOf(cur)),
 		}
 	}
 	v, ok := sloValue(cur, slo)
@@ -188,8 +196,8 @@ func judgeSLO(cur *analysis.Step, slo SLO) *analysis.Stop {
 	return &analysis.Stop{
 		Rule: slo.Title(), Metric: name, Unit: "s",
 		Value: loadgen.Known(v), Threshold: loadgen.Known(slo.Max.Seconds()),
-		Sentence: fmt.Sprintf("%s: %s %s is above %s at %d requests in flight",
-			slo.Title(), name, millis(v), millis(slo.Max.Seconds()), cur.Concurrency),
+		Sentence: fmt.Sprintf("%s: %s %s is above %s at %s",
+			slo.Title(), name, millis(v), millis(slo.Max.Seconds()), loadOf(cur)),
 	}
 }
 

@@ -20,6 +20,10 @@ const (
 	ClientLimited     Verdict = "client_limited"
 	Unstable          Verdict = "unstable"
 	Interrupted       Verdict = "interrupted"
+
+	// Of the commands that check something rather than look for a limit.
+	Met    Verdict = "met"     // every stated requirement held
+	NotMet Verdict = "not_met" // one of them did not
 )
 
 // Result is everything a command found: result.json.
@@ -48,6 +52,9 @@ type Result struct {
 	Bottleneck     *analysis.Bottleneck      `json:"bottleneck"`
 	Steps          []analysis.Step           `json:"steps"`
 	Search         *Search                   `json:"search"` // null where no exact search was made
+	QPS            *QPSAnswer                `json:"qps"`    // of capfind qps, else null
+	Rate           *RateAnswer               `json:"rate"`   // of capfind rate, else null
+	Soak           *SoakAnswer               `json:"soak"`   // of capfind soak, else null
 	Crashes        []Crash                   `json:"crashes"`
 	Spent          Spent                     `json:"spent"`
 	Warnings       []string                  `json:"warnings"`

@@ -18,6 +18,10 @@ const (
 	lostShare        = 0.5
 )
 
+// leastPatience is how many failures in a row, whenever they come, end a run: a
+// load that goes on for hours must not go on against a dead server.
+const leastPatience = 50
+
 // attempt is one load run of a step.
 type attempt struct {
 	run loadgen.Run
@@ -50,11 +54,15 @@ func (a *attempt) failed() int {
 type watch struct {
 	session  *session
 	lost     func(*loadgen.Sample) bool
+	collect  func(*loadgen.Sample)
 	allowed  int // server failures beyond which the step is lost whatever follows; -1: no such rule
 	planned  int
+	patience int // failures in a row, at any time, after which the server is taken to be gone
+	prompts  int // handed out
 	done     int
 	failed   int // by the server
 	straight int // failures in a row from the start
+	silent   int // failures in a row up to now
 	sent     int // at least; the highest number of a finished request is as many as were sent before it
 	anyGood  bool
 	why      string // why the run was abandoned
@@ -66,6 +74,10 @@ type watch struct {
 func (w *watch) sample(x *loadgen.Sample) (stop bool) {
 	spent := &w.session.r.Spent
 	spent.Tokens += tokensOf(x)
+	if w.collect != nil {
+		w.collect(x)
+	}
+	w.prompts++
 	if x.Class == loadgen.Cancelled {
 		return false
 	}
@@ -75,13 +87,19 @@ func (w *watch) sample(x *loadgen.Sample) (stop bool) {
 	switch {
 	case x.Class == loadgen.Success:
 		w.anyGood = true
+		w.silent = 0
 	case x.Class.ServerFailure():
 		w.failed++
 		fallthrough
 	default:
 		w.straight++
 	}
+	if x.Class != loadgen.Success {
+		w.silent++
+	}
 	switch {
+	case w.silent >= w.patience:
+		w.why = fmt.Sprintf("abandoned: %d requests in a row failed (%s)", w.silent, x.Class)
 	case w.lostFromTheStart():
 		w.why = fmt.Sprintf("abandoned: the first %d requests to finish failed, none succeeded (%s)", w.straight, x.Class)
 	case w.allowed >= 0 && w.failed > w.allowed:
@@ -129,7 +147,7 @@ func (s *session) run(ctx context.Context, o order, number int) (attempt, error)
 	if err != nil {
 		return attempt{}, err
 	}
-	w := &watch{session: s, lost: o.lost, allowed: o.allowed, planned: o.requests}
+	w := &watch{session: s, lost: o.lost, collect: o.collect, allowed: o.allowed, planned: o.requests, patience: max(leastPatience, 4*o.concurrency)}
 	load := s.load(o, w)
 	timed := left > 0 && (load.Duration == 0 || left < load.Duration)
 	if timed {
@@ -142,15 +160,21 @@ func (s *session) run(ctx context.Context, o order, number int) (attempt, error)
 		return attempt{}, err
 	}
 	if s.Observer != nil {
-		s.Observer.StepStarted(StepPlan{Concurrency: o.concurrency, Phase: o.phase, NumPrompts: o.requests, Attempt: number, Progress: load.Progress})
+		plan := StepPlan{Concurrency: o.concurrency, Phase: o.phase, NumPrompts: o.requests, Duration: load.Duration, Attempt: number, Progress: load.Progress}
+		if load.OpenLoop() {
+			plan.RequestRate = loadgen.Known(load.Rate)
+		}
+		s.Observer.StepStarted(plan)
 	}
+	load.DropSamples = o.collect != nil
 	run, err := s.Generator.Run(ctx, load)
 	s.account()
+	if o.kept != nil {
+		run.Samples = o.kept()
+	}
 	// A duration bounds the load; hooks and channels do not belong into what is kept.
 	run.Load.OnSample, run.Load.Drain, run.Load.Progress = nil, nil, nil
-	if most := load.FirstPrompt + len(run.Samples); most > s.r.Spent.Prompts {
-		s.r.Spent.Prompts = most
-	}
+	s.r.Spent.Prompts = max(s.r.Spent.Prompts, load.FirstPrompt+w.prompts)
 	switch {
 	case run.End == loadgen.EndDrained || run.End == loadgen.EndCancelled || ctx.Err() != nil:
 		return attempt{run: run}, errInterrupted
@@ -158,7 +182,7 @@ func (s *session) run(ctx context.Context, o order, number int) (attempt, error)
 		return attempt{}, fmt.Errorf("load of %d requests in flight: %w", o.concurrency, err)
 	case w.over != nil:
 		return attempt{run: run}, w.over
-	case timed && w.why == "" && run.End == loadgen.EndComplete && len(run.Samples) < o.requests:
+	case timed && w.why == "" && run.End == loadgen.EndComplete && (o.requests == 0 || len(run.Samples) < o.requests):
 		return attempt{run: run}, &budgetError{fmt.Sprintf("the budget of %v ended in the middle of the step", s.Config.Budget.MaxDuration)}
 	}
 	return attempt{run: run, why: w.why}, nil

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"strings"
 	"time"
 
 	"github.com/capfind/capfind/analysis"
@@ -22,6 +23,10 @@ var (
 type budgetError struct{ text string }
 
 func (e *budgetError) Error() string { return e.text }
+
+// cutShort begins the reason of a step that is no finished one and is measured
+// anew when the run is resumed.
+const cutShort = "cut short: "
 
 // session is one question being answered.
 type session struct {
@@ -41,6 +46,9 @@ func (c *Controller) begin(command string) *session {
 		r = &Result{}
 	}
 	s := &session{Controller: c, r: r, before: r.Steps, crashes: r.Crashes, mark: time.Now(), rested: true, fits: map[int]analysis.Curve{}}
+	if n := len(s.before); n > 0 && strings.HasPrefix(s.before[n-1].Abandoned, cutShort) {
+		s.before = s.before[:n-1]
+	}
 	// They come back one by one as the controller reaches them again: each of its
 	// decisions must see what it saw the first time, and nothing that came later.
 	r.Steps, r.Crashes = nil, nil
@@ -68,7 +76,16 @@ type order struct {
 	phase       analysis.Phase
 	repeat      bool            // run it once more if it fails
 	prev        []analysis.Step // what its throughput gain is taken over
-	allowed     int             // server failures beyond which it is lost whatever follows; -1: no such rule
+	goodput     *analysis.Goodput
+	rules       *StopRules // what it is judged by; nil: the controller's
+	// verdict, where set, judges the step in the place of the rules.
+	verdict func(*analysis.Step, []loadgen.Run) []analysis.Stop
+	partial bool // keep what was measured when it is interrupted
+	// collect, where set, sees every request; the run keeps only what kept
+	// returns at its end.
+	collect func(*loadgen.Sample)
+	kept    func() []loadgen.Sample
+	allowed int // server failures beyond which it is lost whatever follows; -1: no such rule
 	// lost, where set, is asked after every request whether the step has failed
 	// beyond doubt, instead of counting against the planned requests.
 	lost func(*loadgen.Sample) bool
@@ -86,6 +103,11 @@ func (s *session) measure(ctx context.Context, o order) (analysis.Step, error) {
 		o.allowed = -1
 	}
 	first, err := s.run(ctx, o, 1)
+	if err != nil && o.partial && isEnding(err) && len(first.run.Samples) > 0 {
+		runs := []loadgen.Run{first.run}
+		step := s.judge(o, runs, cutShort+err.Error())
+		return step, errors.Join(err, s.keep(&step, runs))
+	}
 	if err != nil {
 		return analysis.Step{}, err
 	}
@@ -161,14 +183,21 @@ func (s *session) replay(o order) (analysis.Step, bool) {
 
 // judge turns the runs of a step into its figures and its verdict.
 func (s *session) judge(o order, runs []loadgen.Run, why string) analysis.Step {
-	opts := analysis.Options{Phase: o.phase, Abandoned: why, SharedPrefix: s.Workload.SharedPrefix}
+	opts := analysis.Options{Phase: o.phase, Abandoned: why, SharedPrefix: s.Workload.SharedPrefix, Goodput: o.goodput}
 	step := analysis.Summarize(runs, opts)
 	if t, ok := s.telemetry(runs, &step); ok {
 		opts.Server = &t
 		step = analysis.Summarize(runs, opts)
 	}
 	step.NumPrompts = max(step.NumPrompts, o.requests)
-	step.Breaches = Judge(o.prev, &step, s.Stop)
+	rules := s.Stop
+	if o.rules != nil {
+		rules = *o.rules
+	}
+	step.Breaches = Judge(o.prev, &step, rules)
+	if o.verdict != nil {
+		step.Breaches = o.verdict(&step, runs)
+	}
 	if len(step.Breaches) > 0 {
 		stop := step.Breaches[0]
 		step.Stop = &stop

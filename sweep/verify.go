@@ -123,11 +123,15 @@ func (h *hunt) shift(i, j int) (text string, drifting bool) {
 	seA, dofA := a.SE(residence)
 	seB, dofB := b.SE(residence)
 	se := math.Hypot(seA.Or(before), seB.Or(after))
-	t := distuv.StudentsT{Sigma: 1, Nu: max(1, dofA+dofB)}.Quantile(0.975)
 	change := after/before - 1
-	drifting = math.Abs(change) > driftGate && math.Abs(after-before) > max(2, t)*se
+	drifting = math.Abs(change) > driftGate && math.Abs(after-before) > max(2, studentT(dofA+dofB))*se
 	return fmt.Sprintf("at %d requests in flight the mean response time was %s in the ladder and %s at the end (%s)",
 		n, millis(before), millis(after), signedPercent(change)), drifting
+}
+
+// studentT is the two-sided 95 % quantile of Student's t.
+func studentT(dof float64) float64 {
+	return distuv.StudentsT{Sigma: 1, Nu: max(1, dof)}.Quantile(0.975)
 }
 
 // disorder looks for steps that contradict each other: with more requests in
