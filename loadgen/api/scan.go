@@ -1,7 +1,6 @@
 package api
 
 import (
-	"bytes"
 	"encoding/binary"
 	"math/bits"
 	"strings"
@@ -12,9 +11,10 @@ import (
 // value of another type than expected) sets bad, and the caller falls back to
 // encoding/json. So it may give up too early but never disagrees.
 type scanner struct {
-	b   []byte
-	i   int
-	bad bool
+	b       []byte
+	i       int
+	bad     bool
+	escaped bool // a string had an escape sequence since this was last reset
 }
 
 // maxDepth bounds the nesting the scanner follows before it gives up.
@@ -76,10 +76,7 @@ func (s *scanner) nextKey() []byte {
 }
 
 func (s *scanner) key() []byte {
-	k := s.str()
-	if bytes.IndexByte(k, '\\') >= 0 {
-		s.bad = true
-	}
+	k := s.unescaped()
 	if !s.expect(':') {
 		return nil
 	}
@@ -146,11 +143,18 @@ func (s *scanner) text() []byte {
 
 // word is text for a value that is compared: an escaped one sets bad.
 func (s *scanner) word() []byte {
-	w := s.text()
-	if bytes.IndexByte(w, '\\') >= 0 {
-		s.bad = true
+	if s.null() {
+		return nil
 	}
-	return w
+	return s.unescaped()
+}
+
+// unescaped is str for what is compared: an escape sequence sets bad.
+func (s *scanner) unescaped() []byte {
+	s.escaped = false
+	raw := s.str()
+	s.bad = s.bad || s.escaped
+	return raw
 }
 
 // count reads a non-negative integer; 0 for null. Anything else sets bad.
@@ -208,6 +212,7 @@ func (s *scanner) str() []byte {
 
 // escape consumes one escape sequence of a string.
 func (s *scanner) escape() bool {
+	s.escaped = true
 	rest := s.b[s.i+1:]
 	if len(rest) > 0 && rest[0] != 'u' && strings.IndexByte(`"\/bfnrt`, rest[0]) >= 0 {
 		s.i += 2
