@@ -1,6 +1,7 @@
 package probe
 
 import (
+	"compress/gzip"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -38,6 +39,8 @@ type fake struct {
 	most     int // cuts prompts
 	limit    int // answers 429 once, after so many
 	broken   string
+	secret   int  // tokens of an answer that are thought in secret
+	zip      bool // compresses what it was not asked to
 
 	mu    sync.Mutex
 	asked int
@@ -84,10 +87,29 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case path == "/tokenize" && f.tokenize:
 		fmt.Fprintf(w, `{"count":%d}`, f.count(body)-f.forgets)
 	case f.paths[path]:
+		if f.zip {
+			w.Header().Set("Content-Encoding", "gzip")
+			z := zipped{w, gzip.NewWriter(w)}
+			defer z.packer.Close()
+			w = z
+		}
 		f.answer(w, path, body)
 	default:
 		http.NotFound(w, r)
 	}
+}
+
+// zipped compresses an answer.
+type zipped struct {
+	http.ResponseWriter
+	packer *gzip.Writer
+}
+
+func (z zipped) Write(p []byte) (int, error) { return z.packer.Write(p) }
+
+func (z zipped) Flush() {
+	z.packer.Flush()
+	z.ResponseWriter.(http.Flusher).Flush()
 }
 
 func fail(w http.ResponseWriter, status int, message string) {
@@ -149,6 +171,10 @@ func (f *fake) answer(w http.ResponseWriter, path string, body []byte) {
 				n = int(m[key].(float64))
 			}
 		}
+	}
+	if n <= f.secret {
+		fmt.Fprintf(w, "data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"length\"}],\"usage\":{\"completion_tokens\":%d}}\n\n", n)
+		return
 	}
 	if f.stops > 0 {
 		n = min(n, f.stops)

@@ -2,6 +2,7 @@ package probe
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"encoding/json"
 	"errors"
@@ -43,9 +44,11 @@ func secretsOf(t loadgen.Target, key loadgen.Secret) []string {
 	for _, value := range t.Headers {
 		all = append(all, strings.Fields(value.Reveal())...)
 	}
-	if u, err := url.Parse(t.BaseURL); err == nil && u.User != nil {
-		password, _ := u.User.Password()
-		all = append(all, password)
+	if address, err := t.URL("/"); err == nil {
+		if u, err := url.Parse(address); err == nil && u.User != nil {
+			password, _ := u.User.Password()
+			all = append(all, password)
+		}
 	}
 	return all
 }
@@ -124,12 +127,34 @@ func (s *server) start(ctx context.Context, method, path string, body []byte) (*
 		request.Header.Set("Content-Type", "application/json")
 		request.Header.Set("Accept", "text/event-stream, application/x-ndjson, application/json")
 	}
+	request.Header.Set("Accept-Encoding", "identity")
 	resp, err := s.client.Do(request)
 	if err != nil {
 		return r, nil, s.unreachable(r, err)
 	}
+	if resp.Header.Get("Content-Encoding") == "gzip" { // all the same
+		resp.Body = &unzipped{ReadCloser: resp.Body}
+	}
 	r.status, r.header = resp.StatusCode, resp.Header
 	return r, resp, nil
+}
+
+// unzipped unpacks a body. The first read starts it, since a stream's header may
+// come with its first byte only.
+type unzipped struct {
+	io.ReadCloser
+	reader *gzip.Reader
+}
+
+func (u *unzipped) Read(p []byte) (int, error) {
+	if u.reader == nil {
+		reader, err := gzip.NewReader(u.ReadCloser)
+		if err != nil {
+			return 0, err
+		}
+		u.reader = reader
+	}
+	return u.reader.Read(p)
 }
 
 // unreachable words a failure of the connection.

@@ -269,6 +269,9 @@ func TestWarnings(t *testing.T) {
 		{"buffered", func(f *fake) { f.delay, f.gap = 40*time.Millisecond, 0 }, "all at once", func(f *Found) bool { return f.Streams && f.Buffered }},
 		{"length not held", func(f *fake) { f.stops = 5 }, "output length", func(f *Found) bool { return !f.HoldsOutput }},
 		{"prompts cut", func(f *fake) { f.most = 300 }, "counts 300.0 on average", func(f *Found) bool { return !f.Calibration.Within }},
+		{"nearly full", func(f *fake) { f.models = strings.Replace(f.models, "4096", "645", 1) }, "nearly fill the context of 645", func(f *Found) bool { return f.ContextLength == 645 }},
+		{"compressed", func(f *fake) { f.zip = true }, "", func(f *Found) bool { return f.Streams && !f.Buffered && f.Calibration.Within }},
+		{"thinks in secret", func(f *fake) { f.secret = 100 }, "", func(f *Found) bool { return f.HoldsOutput }},
 		{"no counts", func(f *fake) { f.noUsage, f.tokenize = true, false }, "does not count prompt tokens", func(f *Found) bool { return !f.CountsUsage && f.Sizer == prompt.Sizer{} }},
 	}
 	for _, c := range cases {
@@ -296,6 +299,7 @@ func TestTokenizeMustAgree(t *testing.T) {
 
 // TestRateLimit: calibrating by requests may run into a limit, and waits.
 func TestRateLimit(t *testing.T) {
+	t.Parallel()
 	server := vllm(t)
 	server.tokenize, server.limit = false, 10
 	f := mustDiscover(t, server.start(), Options{})
@@ -309,12 +313,13 @@ func TestRateLimit(t *testing.T) {
 
 // TestWaits: a server that is loading is waited for, in sight of the user.
 func TestWaits(t *testing.T) {
+	t.Parallel()
 	server := vllm(t)
 	server.loading = 2
 	var heard []string
 	f := mustDiscover(t, server.start(), Options{SkipCalibration: true, Wait: 30 * time.Second, Progress: func(s string) { heard = append(heard, s) }})
 	waits := slices.DeleteFunc(heard, func(s string) bool { return !strings.Contains(s, "waiting") })
-	if len(waits) != 2 || !strings.Contains(waits[0], "Loading model") || f.Server != "vllm 0.11.0" {
+	if len(waits) != 1 || !strings.Contains(waits[0], "Loading model") || f.Server != "vllm 0.11.0" {
 		t.Errorf("progress %q", heard)
 	}
 }

@@ -38,23 +38,30 @@ func (s *server) ready(ctx context.Context, path string) error {
 
 // patience waits for a server that is not ready yet.
 type patience struct {
-	until    time.Time
-	refused  bool // wait also while nothing takes the connection
-	progress func(string)
-	began    time.Time
+	began, until time.Time
+	unconnected  bool // wait also while nothing takes the connection
+	progress     func(string)
+	told         time.Time // when progress last heard of it
 }
 
-const pollEvery = time.Second
+const (
+	pollEvery = time.Second
+	tellEvery = 10 * time.Second
+)
 
-// wait pauses before another try after err. It returns err where waiting makes no
-// sense or has taken too long.
+// wait pauses before another try after err, for at least as long as the server
+// asked. It returns err where waiting makes no sense or would take too long.
 func (p *patience) wait(ctx context.Context, err error, asked time.Duration) error {
-	hopeful := errors.Is(err, ErrNotReady) || p.refused && errors.Is(err, ErrUnreachable)
-	pause := max(pollEvery, asked)
-	if !hopeful || time.Now().Add(pause).After(p.until) {
+	hopeful := errors.Is(err, ErrNotReady) || p.unconnected && errors.Is(err, ErrUnreachable)
+	pause, now := max(pollEvery, asked), time.Now()
+	if !hopeful || now.Add(pause).After(p.until) {
 		return err
 	}
-	p.progress(fmt.Sprintf("waiting for the server, %s so far: %v", time.Since(p.began).Round(time.Second), err))
+	if now.Sub(p.told) >= tellEvery {
+		p.told = now
+		p.progress(fmt.Sprintf("waiting for the server, %s so far, %s at most: %v",
+			now.Sub(p.began).Round(time.Second), p.until.Sub(p.began).Round(time.Second), err))
+	}
 	select {
 	case <-time.After(pause):
 		return nil

@@ -132,6 +132,7 @@ func TestStrictServer(t *testing.T) {
 }
 
 func TestColdServer(t *testing.T) {
+	t.Parallel()
 	target := simulate(t, func(c *simserver.Config) { c.ColdStart = 1500 * time.Millisecond })
 	if _, err := probe.Discover(t.Context(), target, "", probe.Options{}); !errors.Is(err, probe.ErrNotReady) {
 		t.Errorf("impatient: %v", err)
