@@ -167,9 +167,13 @@ func (c *core) nextVisible() time.Duration {
 		return c.nextEvent()
 	}
 	next := min(c.nextFinish(), c.kvFull(), c.weather.next(c))
-	// A request without a second token ends with its prefill.
-	if j := c.prefills.top(); j != nil && j.output < 2 {
+	// A request still in its prefill may be over before all that decode: a short
+	// answer beside long ones. Only from its first token on is its end known.
+	if j := c.prefills.top(); j != nil {
 		next = min(next, c.at(j.target, c.prefill, c.prefillUnit()))
+	}
+	if j := c.reading.top(); j != nil {
+		next = min(next, time.Duration(j.target))
 	}
 	return next
 }
