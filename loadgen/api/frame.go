@@ -90,9 +90,8 @@ func (d *stream) Feed(p []byte, emit func(*Event)) {
 	default:
 		d.feedLines(p)
 	}
-	if d.some && !d.kept && !d.ended {
-		d.held = append(d.held[:0], d.data...)
-		d.data, d.kept = d.held, true
+	if !d.ended {
+		d.keep() // p is the caller's again
 	}
 	d.emit = nil
 }
@@ -219,13 +218,18 @@ func (d *stream) hold(p []byte) {
 		d.oversize()
 		return
 	}
-	// The payload may lie in line's buffer: it has to move before the buffer is
-	// written again.
+	// the payload may lie in line's buffer, if its own line was held too. It
+	// has to move before the buffer is written again.
+	d.keep()
+	d.line = append(d.line, p...)
+}
+
+// keep moves the payload of the current event, if any, to where it stays.
+func (d *stream) keep() {
 	if d.some && !d.kept {
 		d.held = append(d.held[:0], d.data...)
 		d.data, d.kept = d.held, true
 	}
-	d.line = append(d.line, p...)
 }
 
 // endLine handles the rest of a line whose start may have been held.
@@ -323,11 +327,9 @@ func (d *stream) addData(value []byte) {
 		d.oversize()
 		return
 	}
-	if !d.kept {
-		d.held = append(d.held[:0], d.data...)
-	}
+	d.keep()
 	d.held = append(append(d.held, '\n'), value...)
-	d.data, d.kept = d.held, true
+	d.data = d.held
 }
 
 func isDone(b []byte) bool { return len(b) >= 6 && string(bytes.TrimSpace(b)) == "[DONE]" }

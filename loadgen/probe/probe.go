@@ -163,7 +163,7 @@ func (f *finder) candidates() ([]string, error) {
 const (
 	warmUpWords  = 32
 	warmUpOutput = 32
-	warmUpNumber = 1 << 38 // of its prompt: no run gets there
+	warmUpNumber = 1 << 29 // of its prompt: no run gets there
 )
 
 // settle finds the API that answers, and the parameters that it takes, by a

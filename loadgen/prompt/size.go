@@ -54,7 +54,7 @@ const (
 	calibrationWords  = 600 // counted per round, over 3 to 16 prompts
 	// calibrationFirst is the number of the first prompt that is counted: far
 	// beyond those of any run, so that no request repeats a counted prompt.
-	calibrationFirst = 1 << 39
+	calibrationFirst = 1 << 30
 )
 
 // Calibrate finds the Sizer for c's prompts by having the server count texts.
