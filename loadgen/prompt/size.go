@@ -38,9 +38,9 @@ func (s Sizer) words(tokens int, r *rand.Rand) int {
 // Calibration is what Calibrate found out.
 type Calibration struct {
 	Asked  int     // mean prompt length asked for, in tokens
-	Mean   float64 // mean length that the server counted in the last round
+	Mean   float64 // mean length that the server counted in the end
 	Probes int     // texts that the server counted
-	Within bool    // Mean is within Tolerance of Asked
+	Within bool    // Mean is within Tolerance of Asked, or no further off than chance explains
 }
 
 // Tolerance is how close the mean prompt length has to come to what was asked.
@@ -50,8 +50,9 @@ const Tolerance = 0.02
 type Counter func(ctx context.Context, text string) (tokens int, err error)
 
 const (
-	calibrationRounds = 6
+	calibrationRounds = 12
 	calibrationWords  = 600 // counted per round, over 3 to 16 prompts
+	correctionPrompts = 12  // before a deviation counts as one: fewer are too few for a standard error
 	// calibrationFirst is the number of the first prompt that is counted: far
 	// beyond those of any run, so that no request repeats a counted prompt.
 	calibrationFirst = 1 << 30
@@ -62,9 +63,9 @@ const (
 // The whole word list is counted twice, in 4 and in 16 pieces, each word once:
 // what the two sums share is the words', what differs the overhead. No word is
 // left to chance, so the result is exact for a tokenizer that looks at words one
-// by one. Then prompts of the length asked for are counted, and the overhead is
-// corrected where their mean is off by more than chance explains, until it is
-// within Tolerance. Where the length cannot be reached (a chat template that is
+// by one. Then prompts of the length asked for are counted until their mean is
+// within Tolerance, and the overhead is corrected where they are off by more than
+// chance explains. Where the length cannot be reached (a chat template that is
 // longer than the prompt asked for, say), the best Sizer found is returned and
 // Within is false. A data set of given texts needs no Sizer.
 func Calibrate(ctx context.Context, c Config, count Counter) (Sizer, Calibration, error) {
@@ -72,17 +73,25 @@ func Calibrate(ctx context.Context, c Config, count Counter) (Sizer, Calibration
 		return Sizer{}, Calibration{Within: true}, nil
 	}
 	p := prober{ctx: ctx, count: count}
-	p.Asked = c.InputLen
+	asked := c.InputLen
 	if c.Dataset == SharedPrefix {
-		p.Asked += c.PrefixLen
+		asked += c.PrefixLen
 	}
+	p.Asked = asked
 	size, err := p.wordList()
-	for round := 0; err == nil && round < calibrationRounds && !p.Within; round++ {
-		err = p.check(&size, c)
+	for round := 0; err == nil && round < calibrationRounds; round++ {
+		if err = p.check(size, c); err != nil || p.Within {
+			break
+		}
+		if size.Overhead+size.PerWord > float64(asked) {
+			break // even one word is too long
+		}
+		p.correct(&size)
 	}
 	if err != nil {
 		return Sizer{}, p.Calibration, err
 	}
+	p.Within = p.Within || p.off.n > 0 && !p.significant(2)
 	return size, p.Calibration, nil
 }
 
@@ -139,9 +148,9 @@ func (p *prober) wordList() (Sizer, error) {
 	return Sizer{PerWord: perWord, Overhead: overhead}, nil
 }
 
-// check has a round of prompts counted and corrects size.
-func (p *prober) check(size *Sizer, c Config) error {
-	source := newGenerated(c, *size)
+// check has a round of prompts counted.
+func (p *prober) check(size Sizer, c Config) error {
+	source := newGenerated(c, size)
 	for range min(max(3, calibrationWords/p.Asked), 16) {
 		request, err := source.Request(calibrationFirst + p.Probes)
 		if err != nil {
@@ -153,14 +162,25 @@ func (p *prober) check(size *Sizer, c Config) error {
 		}
 		p.off.add(tokens - float64(request.PromptTokens))
 	}
-	off, chance := p.off.mean(), 2*p.off.standardError()
-	p.Mean = float64(p.Asked) + off
-	p.Within = math.Abs(off) <= Tolerance*float64(p.Asked)
-	if !p.Within && math.Abs(off) > chance {
-		// A correction by more than half would chase a server that cuts prompts.
-		most := float64(p.Asked) / 2
-		size.Overhead += min(max(off, -most), most)
-		p.off = spread{}
-	}
+	p.Mean = float64(p.Asked) + p.off.mean()
+	p.Within = math.Abs(p.off.mean()) <= Tolerance*float64(p.Asked)
 	return nil
+}
+
+// significant reports whether the mean is off by more than so many standard
+// errors.
+func (p *prober) significant(errors float64) bool {
+	return math.Abs(p.off.mean()) > errors*p.off.standardError()
+}
+
+// correct takes out what the prompts are off by. Of chance there is nothing to
+// take out: the word list was counted whole.
+func (p *prober) correct(size *Sizer) {
+	if p.off.n < correctionPrompts || !p.significant(4) {
+		return
+	}
+	// A correction by more than half would chase a server that cuts prompts.
+	most := float64(p.Asked) / 2
+	size.Overhead += min(max(p.off.mean(), -most), most)
+	p.off = spread{}
 }

@@ -70,6 +70,21 @@ func TestAchievedLengths(t *testing.T) {
 	}
 }
 
+// TestCalibrateCorrects: a tokenizer whose cost of a word grows with the prompt is
+// no line, and takes a correction at the length asked for.
+func TestCalibrateCorrects(t *testing.T) {
+	c := Default()
+	c.InputLen = 2000
+	count := func(_ context.Context, text string) (int, error) {
+		n := float64(len(strings.Fields(text)))
+		return int(n + n*n/10_000), nil
+	}
+	size, calibration, err := Calibrate(t.Context(), c, count)
+	if err != nil || !calibration.Within || math.Abs(calibration.Mean/2000-1) > Tolerance {
+		t.Errorf("%+v, %+v, %v", size, calibration, err)
+	}
+}
+
 func TestCalibrateCannot(t *testing.T) {
 	c := Default()
 	for name, k := range map[string]tokenizer{
@@ -83,6 +98,9 @@ func TestCalibrateCannot(t *testing.T) {
 		})
 		if err != nil || calibration.Within || calibration.Mean < 1 {
 			t.Errorf("%s: %+v, %v", name, calibration, err)
+		}
+		if k.template > c.InputLen && calibration.Probes > 25 {
+			t.Errorf("%s: %d probes", name, calibration.Probes)
 		}
 		if longest > 4*c.InputLen {
 			t.Errorf("%s: a probe of %d words for %d tokens", name, longest, c.InputLen)
