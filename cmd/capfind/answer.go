@@ -17,6 +17,8 @@ var verdictTitles = map[sweep.Verdict]string{
 	sweep.ClientLimited:     "INCONCLUSIVE: THIS CLIENT WAS THE LIMIT",
 	sweep.Unstable:          "INCONCLUSIVE: THE SERVER CHANGED WHILE IT WAS MEASURED",
 	sweep.Interrupted:       "INTERRUPTED",
+	sweep.Met:               "REQUIREMENTS MET",
+	sweep.NotMet:            "REQUIREMENTS NOT MET",
 }
 
 // answerText is the result for people: the verdict in a box, then what follows
@@ -57,12 +59,25 @@ func facts(r *sweep.Result) []fact {
 			out = append(out, fact{label, text})
 		}
 	}
-	add("Production", production(r.Recommendation))
-	add("Ladder", ladderWords(r.Ladder))
+	if r.Command == "sweep" || r.Command == "import" {
+		add("Production", production(r.Recommendation))
+		add("Ladder", ladderWords(r.Ladder))
+	}
 	if b := r.Bottleneck; b != nil {
 		add("Why", b.Sentence)
 	}
-	add("Peak", peakWords(r))
+	if len(r.Steps) > 1 {
+		add("Peak", peakWords(r))
+	}
+	if n := len(r.Steps); n > 0 {
+		add("In flight", relation(&r.Steps[n-1]))
+		add("Goodput", goodput(&r.Steps[n-1]))
+	}
+	if s := r.Soak; s != nil {
+		for i, t := range s.Trends {
+			add(map[bool]string{true: "Trends"}[i == 0], t.Sentence)
+		}
+	}
 	for i, w := range r.Warnings {
 		label := ""
 		if i == 0 {
@@ -120,6 +135,28 @@ func peakWords(r *sweep.Result) string {
 			r.Efficiency.MaxEfficiency.Format(3), r.Efficiency.OptimalConcurrency.Format(0))
 	}
 	return text
+}
+
+// relation is the guide's: how many are in flight follows from the rate and the
+// response time, up to the cap.
+func relation(s *analysis.Step) string {
+	rate, ok := s.RequestRate.Value()
+	v := s.Verdict()
+	residence, known := v.MeanResidenceSeconds.Value()
+	if !ok || !known {
+		return ""
+	}
+	return fmt.Sprintf("min(max_concurrency %d, rate %g req/s x mean response time %.3f s = %.1f) = %.1f; measured on average: %s",
+		s.Concurrency, rate, residence, rate*residence, min(float64(s.Concurrency), rate*residence), v.MeanInFlight.Format(1))
+}
+
+// goodput is the throughput of the requests that met what was asked of them.
+func goodput(s *analysis.Step) string {
+	g := s.Whole.RequestGoodput
+	if !g.IsKnown() {
+		return ""
+	}
+	return fmt.Sprintf("%s req/s of %s met what was asked of a good request", g.Format(2), s.Whole.RequestThroughput.Format(2))
 }
 
 // box draws a frame around a title and its lines.

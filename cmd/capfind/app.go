@@ -67,6 +67,10 @@ func (a *app) cli() *cli.App {
 func (a *app) commands() []*cli.Command {
 	return []*cli.Command{
 		a.sweepCommand(),
+		a.qpsCommand(),
+		a.rateCommand(),
+		a.runCommand(),
+		a.soakCommand(),
 		a.planCommand(),
 		a.selftestCommand(),
 		a.simulateCommand(),

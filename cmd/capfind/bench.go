@@ -61,6 +61,7 @@ func benchFlags(sections ...section) []cli.Flag {
 		&cli.BoolFlag{Name: "yes", Aliases: []string{"y"}, Usage: "load a target outside private networks without asking", DisableDefaultText: true},
 		&cli.StringFlag{Name: "resume", Usage: "go on with the interrupted run in `DIR`"},
 		&cli.BoolFlag{Name: "dry-run", Usage: "print what would be sent, and send nothing", DisableDefaultText: true},
+		&cli.DurationFlag{Name: "response-time", Usage: "with --dry-run: of a single request, to estimate how long it takes"},
 	}, configFlags(sections...)...)
 }
 
@@ -194,7 +195,11 @@ func (b *bench) sameAsBefore(command string) error {
 
 // probe finds out what the server is and whether it is ready.
 func (b *bench) probe(ctx context.Context) error {
-	b.notice("probing %s", config.WithoutCredentials(b.target.BaseURL))
+	from := ""
+	if at := b.file.Where("target.base_url"); at != "" && b.sim == nil {
+		from = " (from " + at + ")"
+	}
+	b.notice("probing %s%s", config.WithoutCredentials(b.target.BaseURL), from)
 	found, err := probe.Discover(ctx, b.target, b.key, probe.Options{
 		Workload: b.file.Workload,
 		Wait:     readyWait,
@@ -330,22 +335,19 @@ func (b *bench) startTelemetry() error {
 
 // controller is the one who asks the question.
 func (b *bench) controller() *sweep.Controller {
-	w := b.file.Workload
-	return &sweep.Controller{
-		Generator: b.engine,
-		Config:    b.file.Sweep,
-		Stop:      b.file.Stop,
-		Band:      b.file.Recommend,
-		Workload: sweep.Workload{
-			PromptTokens: float64(w.InputLen + w.PrefixLen), OutputTokens: float64(w.OutputLen),
-			SharedPrefix: w.Dataset == prompt.SharedPrefix || w.Dataset == prompt.Conversation || !w.Unique,
-		},
-		Observer:  b.console,
-		Journal:   b.store,
-		Telemetry: b.scraper,
-		Health:    b.found,
-		Drain:     b.interrupt.requested(),
-		Seed:      w.Seed,
-		Result:    b.result,
+	c := controllerFor(b.file)
+	c.Generator, c.Observer, c.Journal = b.engine, b.console, b.store
+	c.Telemetry, c.Health = b.scraper, b.found
+	c.Drain, c.Result = b.interrupt.requested(), b.result
+	return c
+}
+
+// controllerFor is a controller that knows the question, and nobody to ask.
+func controllerFor(f *config.File) *sweep.Controller {
+	w := f.Workload
+	load := sweep.Workload{SharedPrefix: w.Dataset == prompt.SharedPrefix || w.Dataset == prompt.Conversation || !w.Unique}
+	if w.Path == "" { // a data set has lengths of its own
+		load.PromptTokens, load.OutputTokens = float64(w.InputLen+w.PrefixLen), float64(w.OutputLen)
 	}
+	return &sweep.Controller{Config: f.Sweep, Stop: f.Stop, Band: f.Recommend, Workload: load, Seed: w.Seed}
 }

@@ -1,14 +1,17 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
 	"github.com/capfind/capfind/internal/config"
+	"github.com/capfind/capfind/report"
 	"github.com/capfind/capfind/sweep"
 )
 
@@ -51,6 +54,9 @@ func (b *bench) printResult(r *sweep.Result, format string) error {
 	dir := b.store.Dir()
 	switch format {
 	case "json":
+		if r.Command == "run" && len(r.Steps) > 0 {
+			return b.printPoint(r)
+		}
 		return b.printFile(filepath.Join(dir, sweep.ResultFile))
 	case "markdown":
 		return b.printFile(filepath.Join(dir, "report.md"))
@@ -63,10 +69,40 @@ func (b *bench) printResult(r *sweep.Result, format string) error {
 // tableFor is the step table where the reader of stdout has not just seen it
 // grow on stderr.
 func (b *bench) tableFor(r *sweep.Result) string {
+	if r.Command == "run" && len(r.Steps) > 0 {
+		var block strings.Builder
+		if err := report.VLLMLog(&block, &r.Steps[len(r.Steps)-1], r); err == nil {
+			return block.String() + "\n"
+		}
+	}
 	if !b.console.quiet && isTerminal(b.stdout) && isTerminal(b.stderr) {
 		return "\n"
 	}
 	return stepTable(r.Steps) + "\n"
+}
+
+// printPoint prints a single load point as JSON: vLLM's keys and those of
+// result.json side by side.
+func (b *bench) printPoint(r *sweep.Result) error {
+	both := map[string]json.RawMessage{}
+	theirs, err := report.VLLMStep(&r.Steps[len(r.Steps)-1], r)
+	if err == nil {
+		err = json.Unmarshal(theirs, &both)
+	}
+	var ours []byte
+	if err == nil {
+		ours, err = json.Marshal(r)
+	}
+	if err == nil {
+		err = json.Unmarshal(ours, &both)
+	}
+	if err == nil {
+		ours, err = json.MarshalIndent(both, "", "  ")
+	}
+	if err != nil {
+		return fmt.Errorf("encoding the result: %w", err)
+	}
+	return b.print(string(ours) + "\n")
 }
 
 func (a *app) printFile(path string) error {
@@ -85,6 +121,8 @@ func outcome(r *sweep.Result) error {
 		return outcomeError{code: exitInterrupted}
 	case sweep.ClientLimited, sweep.Unstable:
 		return outcomeError{code: exitInconclusive}
+	case sweep.NotMet:
+		return outcomeError{code: exitRequirement}
 	case sweep.FailedAtFirstStep:
 		if len(r.Steps) > 0 && r.Steps[0].Whole.Completed == 0 {
 			return outcomeError{exitFailure, "not one request succeeded: " + firstFailure(r)}

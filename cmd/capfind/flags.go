@@ -45,6 +45,8 @@ func belongs(k config.Key, s section) bool {
 	switch {
 	case k.Path == simulator:
 		return s == "target"
+	case strings.HasPrefix(k.Path, "load.goodput"):
+		return k.Section && s == "load"
 	case k.Section || strings.HasPrefix(k.Path, simulator+".") && s != simulator:
 		return false
 	}
@@ -68,9 +70,8 @@ func configFlags(sections ...section) []cli.Flag {
 		category, _, _ := strings.Cut(kf.key.Path, ".")
 		usage := usageOf(kf.key)
 		switch {
-		case kf.key.Path == "target.headers":
-			flags = append(flags, &cli.StringSliceFlag{Name: kf.name, Category: category,
-				Usage: "extra request header, as in `NAME:VALUE`; ${VARIABLE} in it is replaced by the environment; may be repeated"})
+		case repeated[kf.key.Path].overrides != nil:
+			flags = append(flags, &cli.StringSliceFlag{Name: kf.name, Category: category, Usage: repeated[kf.key.Path].usage})
 		case kf.key.Bool:
 			flags = append(flags, &cli.BoolFlag{Name: kf.name, Usage: usage, Category: category, DisableDefaultText: true})
 		default:
@@ -96,6 +97,66 @@ func usageOf(k config.Key) string {
 	return usage
 }
 
+// repeatedFlag is a flag that may be given several times and has a short form
+// of its own.
+type repeatedFlag struct {
+	usage string
+	// overrides turns the values into what they set; o names the flag and key.
+	overrides func(o config.Override, values []string) ([]config.Override, error)
+}
+
+var repeated = map[string]repeatedFlag{
+	"target.headers": {"extra request header, as in `NAME:VALUE`; ${VARIABLE} in it is replaced by the environment; may be repeated", pairs},
+	"load.goodput":   {"count requests as good that meet `METRIC:TIME`, e.g. ttft:500ms; may be repeated", pairs},
+	"stop.slo":       {"require `[STATISTIC_]METRIC:LIMIT`, e.g. p99_ttft:2s or tokens_per_second:20; may be repeated; replaces the file's", slos},
+}
+
+// pairs sets a key below the flag's own for each NAME:VALUE.
+func pairs(o config.Override, values []string) ([]config.Override, error) {
+	var out []config.Override
+	for _, text := range values {
+		name, value, ok := strings.Cut(text, ":")
+		if !ok {
+			return nil, usagef("%s needs NAME:VALUE", o.Source)
+		}
+		out = append(out, config.Override{Source: o.Source, Key: o.Key + "." + strings.TrimSpace(name), Value: strings.TrimSpace(value)})
+	}
+	return out, nil
+}
+
+// slos writes requirements such as p99_ttft:2s as the list that a file holds.
+func slos(o config.Override, values []string) ([]config.Override, error) {
+	var list []string
+	for _, text := range values {
+		name, limit, ok := strings.Cut(text, ":")
+		if !ok {
+			return nil, usagef("%s needs [STATISTIC_]METRIC:LIMIT, as in p99_ttft:2s, not %q", o.Source, text)
+		}
+		slo := "{"
+		if statistic, metric, ok := strings.Cut(name, "_"); ok && slices.Contains(config.Choices("stop.ttft_statistic"), statistic) {
+			slo += "statistic: " + statistic + ", "
+			name = metric
+		}
+		bound := "max"
+		if name == "tokens_per_second" {
+			bound = "min"
+		}
+		list = append(list, slo+"metric: "+plainScalar(name)+", "+bound+": "+plainScalar(limit)+"}")
+	}
+	o.Value = "[" + strings.Join(list, ", ") + "]"
+	return []config.Override{o}, nil
+}
+
+// plainScalar keeps what would end a YAML scalar out of it.
+func plainScalar(text string) string {
+	return strings.Map(func(r rune) rune {
+		if strings.ContainsRune("{}[],:#&*!|>'\"%@`\n", r) {
+			return '_'
+		}
+		return r
+	}, text)
+}
+
 // overrides gathers what the environment and the flags set, the environment
 // first, so that flags win.
 func overrides(c *cli.Context, environ []string, sections ...section) ([]config.Override, error) {
@@ -106,14 +167,12 @@ func overrides(c *cli.Context, environ []string, sections ...section) ([]config.
 		}
 		o := config.Override{Source: "--" + kf.name, Key: kf.key.Path}
 		switch {
-		case kf.key.Path == "target.headers":
-			for _, header := range c.StringSlice(kf.name) {
-				name, value, ok := strings.Cut(header, ":")
-				if !ok {
-					return nil, usagef("--%s needs NAME:VALUE", kf.name)
-				}
-				out = append(out, config.Override{Source: o.Source, Key: o.Key + "." + strings.TrimSpace(name), Value: strings.TrimSpace(value)})
+		case repeated[kf.key.Path].overrides != nil:
+			all, err := repeated[kf.key.Path].overrides(o, c.StringSlice(kf.name))
+			if err != nil {
+				return nil, err
 			}
+			out = append(out, all...)
 			continue
 		case kf.key.Bool:
 			o.Value = "false"
@@ -152,7 +211,7 @@ func environment(environ []string, sections ...section) []config.Override {
 	}
 	add("OPENAI_BASE_URL", "target.base_url")
 	for _, kf := range keyFlags(sections...) {
-		if kf.key.Path != "target.headers" {
+		if repeated[kf.key.Path].overrides == nil {
 			add("CAPFIND_"+strings.ToUpper(strings.ReplaceAll(kf.name, "-", "_")), kf.key.Path)
 		}
 	}

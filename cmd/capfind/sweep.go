@@ -1,10 +1,12 @@
 package main
 
 import (
+	"context"
 	"fmt"
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/capfind/capfind/internal/config"
 	"github.com/capfind/capfind/sweep"
 )
 
@@ -27,25 +29,17 @@ func (a *app) sweepCommand() *cli.Command {
 }
 
 func (a *app) sweepAction(c *cli.Context) error {
-	out, err := format(c)
-	if err != nil {
+	var result *sweep.Result
+	err := a.measure(c, sweepSections, func(*config.File) (question, error) {
+		return func(ctx context.Context, ctl *sweep.Controller) (r *sweep.Result, err error) {
+			result, err = ctl.Sweep(ctx)
+			return result, err
+		}, nil
+	})
+	if err != nil || result == nil {
 		return err
 	}
-	f, err := a.configFor(c, sweepSections...)
-	if err != nil {
-		return err
-	}
-	b, err := a.newBench(c.Context, c, f)
-	if err != nil {
-		return err
-	}
-	defer b.close()
-	r, err := b.controller().Sweep(c.Context)
-	b.console.close()
-	if err := b.conclude(r, err, out); err != nil {
-		return err
-	}
-	return required(r, c.Int("require-limit"))
+	return required(result, c.Int("require-limit"))
 }
 
 // required holds the limit against --require-limit.

@@ -47,6 +47,23 @@ type Load struct {
 	Duration          time.Duration `yaml:"duration,omitempty"` // stop issuing after this long; 0: no bound
 	ConcurrencyFactor float64       `yaml:"concurrency_factor"` // max_concurrency is multiplied by this, e.g. 1.5 for growth
 	RateFactor        float64       `yaml:"rate_factor"`        // request_rate is multiplied by this, e.g. 0.8 for a stability check
+	Rates             []float64     `yaml:"rates,omitempty"`    // arrival rates that capfind rate tries, rising; empty: 1 2 5 10 ... 1000
+	Goodput           Goodput       `yaml:"goodput,omitempty"`  // what a request must meet to count as good
+}
+
+// Goodput is what a request must meet to count as good; zero asks nothing.
+type Goodput struct {
+	TTFT time.Duration `yaml:"ttft,omitempty"` // longest time to first token of a good request
+	TPOT time.Duration `yaml:"tpot,omitempty"` // longest time per output token of a good request
+	E2E  time.Duration `yaml:"e2e,omitempty"`  // longest time of a whole good request
+}
+
+// Asked returns what is asked of a good request, nil where nothing is.
+func (g Goodput) Asked() *analysis.Goodput {
+	if g == (Goodput{}) {
+		return nil
+	}
+	return &analysis.Goodput{TTFT: g.TTFT, TPOT: g.TPOT, E2E: g.E2E}
 }
 
 // Concurrency returns the requests in flight after the factor, rounded up so

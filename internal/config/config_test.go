@@ -96,6 +96,43 @@ func TestPrecedence(t *testing.T) {
 	}
 }
 
+// A server named by a flag replaces a simulated one in the file, and the other
+// way round; a variable meant for every program replaces neither. Both in one
+// place are a contradiction.
+func TestTargetIsOneOfTwo(t *testing.T) {
+	const simulated, real = "target: {simulator: {slots: 4}}", "target: {base_url: http://file}"
+	url := Override{Source: "--base-url", Key: "target.base_url", Value: "http://flag"}
+	sim := Override{Source: "--simulator", Key: "target.simulator", Value: "{slots: 5}"}
+	ambient := Override{Source: "OPENAI_BASE_URL", Key: "target.base_url", Value: "http://ambient"}
+	for _, tt := range []struct {
+		text  string
+		o     Override
+		url   string
+		slots int
+	}{
+		{simulated, url, "http://flag", 0},
+		{real, sim, "", 5},
+		{simulated, sim, "", 5},
+		{simulated, ambient, "", 4},
+		{real, ambient, "http://ambient", 0},
+	} {
+		f, err := read(tt.text, tt.o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		slots := 0
+		if f.Target.Simulator != nil {
+			slots = f.Target.Simulator.Slots
+		}
+		if f.Target.BaseURL != tt.url || slots != tt.slots {
+			t.Errorf("%s under %s: %q and %d slots", tt.text, tt.o.Source, f.Target.BaseURL, slots)
+		}
+	}
+	if _, err := read("target: {base_url: http://x, simulator: {}}"); err == nil || !strings.Contains(err.Error(), "not both") {
+		t.Errorf("got %v", err)
+	}
+}
+
 // The guide's two tables, number by number.
 func TestPresetsAreTheGuides(t *testing.T) {
 	inf := math.Inf(1)

@@ -28,12 +28,14 @@ type decoder struct {
 	places   map[string]place // where each key that was given stands
 	nodes    int
 	noPlace  bool // the source is no file: lines mean nothing
+	weight   int
 }
 
 // place is where a key's value came from.
 type place struct {
 	source       string
 	line, column int
+	weight       int // of the source: what a later one says counts
 }
 
 func (d *decoder) problem(n *yaml.Node, key, format string, args ...any) {
@@ -45,7 +47,7 @@ func (d *decoder) problem(n *yaml.Node, key, format string, args ...any) {
 }
 
 func (d *decoder) remember(n *yaml.Node, key string) {
-	p := place{source: d.source}
+	p := place{source: d.source, weight: d.weight}
 	if !d.noPlace {
 		p.line, p.column = n.Line, n.Column
 	}

@@ -40,8 +40,7 @@ func (d *decoder) preset(f *File, name string) {
 	if err != nil {
 		return // validate names the place of the key
 	}
-	// A decoder of its own: the preset's places are not the user's.
-	own := &decoder{source: "preset " + name, places: map[string]place{}}
+	own := &decoder{source: "preset " + name, places: d.places}
 	var doc yaml.Node
 	if err := yaml.Unmarshal([]byte(text), &doc); err != nil {
 		d.problems = append(d.problems, Problem{Source: own.source, Text: plainYAMLError(err)})

@@ -61,11 +61,13 @@ func Read(in Input) (*File, error) {
 		d.source = source
 		d.value(root, "", reflect.ValueOf(f).Elem(), 0)
 	}
-	for _, o := range in.Overrides {
+	for i, o := range in.Overrides {
+		d.weight = i + 1
 		d.override(f, o)
 	}
 	f.places = d.places
 	f.source = source
+	f.chooseTarget()
 	f.resolvePaths(in.Path)
 	problems := append(d.problems, f.expandHeaders(in.LookupEnv)...)
 	problems = append(problems, f.withoutDoubles(f.validate(in.LookupEnv), problems)...)
@@ -73,6 +75,20 @@ func Read(in Input) (*File, error) {
 		return nil, problems.sorted()
 	}
 	return f, nil
+}
+
+// chooseTarget keeps one of base_url and simulator where sources of different
+// weight give both: --base-url replaces a file's simulator. A variable that is
+// there for every program never replaces what was asked for here.
+func (f *File) chooseTarget() {
+	url, sim := f.places["target.base_url"], f.places["target.simulator"]
+	switch {
+	case f.Target.BaseURL == "" || f.Target.Simulator == nil:
+	case url.source == "OPENAI_BASE_URL" || url.weight < sim.weight:
+		f.Target.BaseURL = ""
+	case url.weight > sim.weight:
+		f.Target.Simulator = nil
+	}
 }
 
 // withoutDoubles drops the findings about keys that could not even be read.

@@ -27,7 +27,8 @@ func (f *File) Where(key string) string {
 	return p.source
 }
 
-// Given reports whether the file, a flag or the environment gave the key.
+// Given reports whether the preset, the file, a flag or the environment gave the
+// key.
 func (f *File) Given(key string) bool {
 	_, ok := f.places[key]
 	return ok
@@ -235,6 +236,12 @@ func (c *checker) load() {
 	c.failIf(l.NumPrompts == 0 && l.Duration == 0, "load.num_prompts", "must be at least 1 where no duration is given")
 	c.failIf(l.ConcurrencyFactor == 0, "load.concurrency_factor", "must be above 0")
 	c.failIf(l.RateFactor == 0, "load.rate_factor", "must be above 0")
+	previous := 0.0
+	for i, rate := range l.Rates {
+		key := fmt.Sprintf("load.rates[%d]", i)
+		c.failIf(!(rate > previous) || math.IsInf(rate, 0), key, "the rates must be finite, above 0 and rise, but %v follows %v", rate, previous)
+		previous = rate
+	}
 }
 
 // section takes over what the package that owns a section finds wrong with it.
