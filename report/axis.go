@@ -52,24 +52,33 @@ func stepAxis(label string, values, ticks []float64) axis {
 	return a
 }
 
-// linearAxis runs from low to a round value at or above high.
+// linearAxis runs from low to a little above high, with round ticks.
 func linearAxis(label string, low, high float64) axis {
 	if !(high > low) {
 		high = low + 1
 	}
-	step := niceStep((high - low) / 5)
-	top := math.Ceil(high/step-1e-9) * step
-	if top-high < .02*(high-low) {
-		top += step / 2 // room above the highest point
-	}
-	a := axis{label: label, min: low, max: top}
+	step := niceStep((high - low) / 6)
+	a := axis{label: label, min: low, max: high + .07*(high-low)}
 	for i := 0; ; i++ {
 		v := low + float64(i)*step
-		if v > top+step*1e-6 {
+		if v > a.max {
 			return a
 		}
 		a.ticks = append(a.ticks, tick{v, plain(v)})
 	}
+}
+
+// countAxis is a linear axis for things that come in whole numbers.
+func countAxis(label string, high float64) axis {
+	a := linearAxis(label, 0, math.Max(high, 1))
+	var ticks []tick
+	for _, t := range a.ticks {
+		if t.at == math.Trunc(t.at) {
+			ticks = append(ticks, t)
+		}
+	}
+	a.ticks = ticks
+	return a
 }
 
 // logAxis covers the positive values with 1-2-5 ticks, or decades where there

@@ -1,6 +1,10 @@
 package report
 
-import "github.com/capfind/capfind/analysis"
+import (
+	"math"
+
+	"github.com/capfind/capfind/analysis"
+)
 
 // chart is a picture before it is drawn: the page (SVG) and the slides (PNG)
 // are drawn from the same one.
@@ -47,8 +51,9 @@ type datum struct {
 }
 
 type level struct {
-	at   float64
-	text string
+	at    float64
+	text  string
+	under bool // the name stands below the line
 }
 
 type mark struct {
@@ -79,6 +84,31 @@ type violin struct {
 	step int
 	text string
 	bins []analysis.Bin
+}
+
+// outline returns the violin's right half as corners (half width as a share of
+// the widest bar, value), bottom to top. place maps a value to the height at
+// which it is drawn: the area of a bar, not its length, stands for its count.
+func (v *violin) outline(place func(float64) float64) [][2]float64 {
+	density := func(b analysis.Bin) float64 {
+		if h := place(b.To) - place(b.From); h > 0 {
+			return float64(b.Count) / h
+		}
+		return 0
+	}
+	most := 0.0
+	for _, b := range v.bins {
+		most = math.Max(most, density(b))
+	}
+	if most == 0 {
+		return nil
+	}
+	var corners [][2]float64
+	for _, b := range v.bins {
+		w := density(b) / most
+		corners = append(corners, [2]float64{w, b.From}, [2]float64{w, b.To})
+	}
+	return corners
 }
 
 // values lists all that the vertical axis must show.

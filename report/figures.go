@@ -261,7 +261,7 @@ func (v *view) ttft() *chart {
 		return nil
 	}
 	if t, ok := v.threshold("ttft").Value(); ok {
-		c.across = append(c.across, level{t, v.w.say("mark.threshold", v.w.say("stat."+v.statistic()), seconds(number(t)))})
+		c.across = append(c.across, level{at: t, text: v.w.say("mark.threshold", v.w.say("stat."+v.statistic()), seconds(number(t)))})
 	}
 	v.annotate(c)
 	v.inUnit(c, "TTFT")
@@ -319,6 +319,7 @@ func (v *view) tradeoff() *chart {
 	_, high := extent(xs)
 	c.x = linearAxis(v.w.say("axis.throughput"), 0, high)
 	v.inUnit(c, "E2E")
+	c.spareLabels()
 	c.reading = v.w.say("read.tradeoff")
 	return c
 }
@@ -332,7 +333,7 @@ func (v *view) success() *chart {
 	}
 	v.addMetric(c, v.w.say("series.success"), green, take)
 	if t, ok := v.threshold("success_rate").Value(); ok {
-		c.across = append(c.across, level{t * 100, v.w.say("mark.least", percent(number(t), 0))})
+		c.across = append(c.across, level{at: t * 100, text: v.w.say("mark.least", percent(number(t), 0)), under: true})
 	}
 	v.annotate(c)
 	c.y = linearAxis(v.w.say("axis.success"), 0, 100)
@@ -363,7 +364,7 @@ func (v *view) failures() *chart {
 		return nil
 	}
 	_, high := extent(c.values())
-	c.y = linearAxis(v.w.say("axis.failures"), 0, high)
+	c.y = countAxis(v.w.say("axis.failures"), high)
 	c.reading = v.readFailures()
 	return c
 }
@@ -440,7 +441,7 @@ func (v *view) ttftDistribution() *chart {
 		return nil
 	}
 	if t, ok := v.threshold("ttft").Value(); ok {
-		c.across = append(c.across, level{t * 1000, v.w.say("mark.threshold", v.w.say("stat."+v.statistic()), seconds(number(t)))})
+		c.across = append(c.across, level{at: t * 1000, text: v.w.say("mark.threshold", v.w.say("stat."+v.statistic()), seconds(number(t)))})
 		bounds = append(bounds, t*1000)
 	}
 	c.y = valueAxis("TTFT (ms)", bounds)
@@ -454,4 +455,29 @@ func rangeText(low, high analysis.Number) string {
 		return whole(low)
 	}
 	return whole(low) + "–" + whole(high)
+}
+
+// spareLabels drops the labels of points that lie too close to one that keeps
+// its own; higher loads, which lie further right, come first.
+func (c *chart) spareLabels() {
+	type spot struct{ x, y float64 }
+	var taken []spot
+	for i := range c.series {
+		points := c.series[i].points
+		for j := len(points) - 1; j >= 0; j-- {
+			p := &points[j]
+			if p.label == "" {
+				continue
+			}
+			at := spot{c.x.place(p.x), c.y.place(p.y)}
+			for _, t := range taken {
+				if math.Abs(t.x-at.x) < .05 && math.Abs(t.y-at.y) < .07 {
+					p.label = ""
+				}
+			}
+			if p.label != "" {
+				taken = append(taken, at)
+			}
+		}
+	}
 }

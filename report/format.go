@@ -4,6 +4,8 @@ import (
 	"math"
 	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/capfind/capfind/analysis"
 	"github.com/capfind/capfind/loadgen"
@@ -104,3 +106,22 @@ func bytesText(n analysis.Number) string {
 }
 
 func number(v float64) analysis.Number { return loadgen.Known(v) }
+
+// roundFigure writes a large figure rounded to three significant digits: an
+// estimate shows no more than it knows.
+func roundFigure(n analysis.Number) string {
+	v, ok := n.Value()
+	if !ok || v == 0 {
+		return figure(n)
+	}
+	unit := math.Pow(10, math.Floor(math.Log10(math.Abs(v)))-2)
+	return significant(math.Round(v/unit) * unit)
+}
+
+// capital raises the first letter of a sentence.
+func capital(s string) string {
+	for i, r := range s {
+		return string(unicode.ToUpper(r)) + s[i+utf8.RuneLen(r):]
+	}
+	return s
+}

@@ -16,31 +16,33 @@ import (
 
 // page is all that the template shows.
 type page struct {
-	Lang     Language
-	Policy   string // Content-Security-Policy: nothing but what is inlined, by its hash
-	CSS      template.CSS
-	JS       template.JS
-	W        words
-	Title    string
-	Subtitle []string
-	Verdict  verdict
-	Limits   []limitBar
-	Why      *why
-	Sizing   *table
-	Toggle   bool // the two bases of figures differ, so that there is a choice
-	Charts   []figureBlock
-	Time     []figureBlock
-	Server   []figureBlock
-	Failures *table
-	Client   *table
-	Steps    [2]*table // as judged, and over the whole run
-	Validity *table
-	Refusals string
-	Method   *table
-	Command  string
-	Config   string
-	Glossary []term
-	Version  string
+	Lang         Language
+	Policy       string // Content-Security-Policy: nothing but what is inlined, by its hash
+	CSS          template.CSS
+	JS           template.JS
+	W            words
+	Title        string
+	Subtitle     []string
+	Verdict      verdict
+	Limits       []limitBar
+	Why          *why
+	Sizing       *table
+	Toggle       bool // the two bases of figures differ, so that there is a choice
+	Charts       []figureBlock
+	Time         []stepTime
+	Server       []figureBlock
+	Failures     *table
+	Client       *table
+	ClientText   string
+	Steps        [2]*table // as judged, and over the whole run
+	Validity     *table
+	ValidityText string
+	Refusals     string
+	Method       *table
+	Command      string
+	Config       string
+	Glossary     []term
+	Version      string
 }
 
 // figureBlock is one chart of the page, in one or two variants.
@@ -116,7 +118,7 @@ func newPage(v *view, o Options) *page {
 	p := &page{
 		Lang: v.w.lang, Policy: policy(css, js), CSS: template.CSS(css), JS: template.JS(js), W: v.w,
 		Title: v.title(o), Subtitle: v.subtitleParts(), Verdict: v.verdict(), Limits: v.limitBars(), Why: v.why(), Sizing: v.sizing(o),
-		Client: filled(v.clientTable()), Validity: filled(v.validityTable()), Failures: filled(v.failureTable()), Method: filled(v.environmentTable()),
+		Client: filled(v.clientTable()), ClientText: v.clientText(), ValidityText: v.validityText(), Validity: filled(v.validityTable()), Failures: filled(v.failureTable()), Method: filled(v.environmentTable()),
 		Command: command(v.r), Config: configText(v.r.Config), Refusals: v.refusals(), Glossary: v.glossary(), Version: v.r.CapfindVersion,
 	}
 	over := newView(v.r, v.w, true)
@@ -125,7 +127,7 @@ func newPage(v *view, o Options) *page {
 	}
 	p.Steps = [2]*table{filled(v.stepTable()), filled(over.stepTable())}
 	p.Charts = v.paired(over, p.Toggle)
-	p.Time = single(v, v.timeCharts())
+	p.Time = v.timeGroups()
 	p.Server = single(v, v.telemetryCharts(o.Telemetry))
 	return p
 }
@@ -170,7 +172,7 @@ func single(v *view, charts []*chart) []figureBlock {
 }
 
 func variant(v *view, c *chart) figureVariant {
-	f := figureVariant{Reading: c.reading, SVG: template.HTML(c.svg()), Table: filled(c.table(v))}
+	f := figureVariant{Reading: capital(c.reading), SVG: template.HTML(c.svg()), Table: filled(c.table(v))}
 	keys := c.series
 	if c.searched() {
 		keys = append(append([]series(nil), keys...), searchKey(v.w))

@@ -272,7 +272,7 @@ func (d drawing) Plot(cv draw.Canvas, p *plot.Plot) {
 		at := y(l.at)
 		align := draw.YBottom
 		up := vg.Length(4)
-		if cv.Max.Y-at < 20 {
+		if l.under || cv.Max.Y-at < 20 {
 			align, up = draw.YTop, -4
 		}
 		cv.FillText(textStyle(pngFont, ink, stdfont.WeightNormal, draw.XLeft, align), vg.Point{X: cv.Min.X + 8, Y: at + up}, latin(l.text))
@@ -310,23 +310,24 @@ func drawSeries(cv draw.Canvas, s *series, x, y func(float64) vg.Length) {
 }
 
 func drawViolin(cv draw.Canvas, v *violin, x, y func(float64) vg.Length) {
-	density := func(i int) float64 {
-		h := y(v.bins[i].To) - y(v.bins[i].From)
-		if h <= 0 {
-			return 0
-		}
-		return float64(v.bins[i].Count) / float64(h)
-	}
-	most := 0.0
-	for i := range v.bins {
-		most = math.Max(most, density(i))
-	}
-	if most == 0 {
+	corners := v.outline(func(value float64) float64 { return float64(y(value)) })
+	if corners == nil {
 		return
 	}
-	cv.SetColor(hex(blue.light))
-	for i, b := range v.bins {
-		half := vg.Length(density(i)/most) * 20
-		cv.Fill(rectangle(x(v.x)-half, y(b.From), x(v.x)+half, y(b.To)))
+	const half = 20
+	var p vg.Path
+	for i, c := range corners {
+		pt := vg.Point{X: x(v.x) + vg.Length(c[0]*half), Y: y(c[1])}
+		if i == 0 {
+			p.Move(pt)
+		} else {
+			p.Line(pt)
+		}
 	}
+	for i := len(corners) - 1; i >= 0; i-- {
+		p.Line(vg.Point{X: x(v.x) - vg.Length(corners[i][0]*half), Y: y(corners[i][1])})
+	}
+	p.Close()
+	cv.SetColor(hex(blue.light))
+	cv.Fill(p)
 }

@@ -13,7 +13,7 @@ func (v *view) sizing(o Options) *table {
 	if rec == nil || v.open || !rec.Low.IsKnown() || !rec.High.IsKnown() {
 		return nil
 	}
-	t := &table{Caption: v.w.say("section.sizing"), Head: []string{v.w.say("col.setting"), v.loadLabel(), v.w.say("col.throughput"), v.w.say("col.output"),
+	t := &table{Caption: v.w.say("section.sizing"), Head: []string{v.w.say("col.setting"), v.w.say("col.load"), v.w.say("col.throughput"), v.w.say("col.output"),
 		"TTFT " + v.w.say("stat.mean"), "E2E " + v.w.say("stat.mean"), v.w.say("col.perDay")}}
 	priced := o.PricePerHour.IsKnown()
 	if priced {
@@ -38,7 +38,7 @@ func (v *view) sizing(o Options) *table {
 			cells = append(cells, num(m, seconds(m)))
 		}
 		perDay := number(x.Or(0) * 86400)
-		cells = append(cells, num(perDay, figure(perDay)))
+		cells = append(cells, num(perDay, roundFigure(perDay)))
 		if priced {
 			cost := CostPerMillion(o.PricePerHour, tokens)
 			cells = append(cells, num(cost, figure(cost)))

@@ -47,7 +47,7 @@ func (c *chart) svg() string {
 	labels, rows, total := c.header((s.right - s.left) / svgFont)
 	s.top = 30 + float64(total)*svgRow
 	s.f(`<svg class="chart" viewBox="0 0 %s %s" role="img" aria-label="%s" data-id="%s" data-box="%s %s %s %s" data-y="%s %s %t">`,
-		px(svgWidth), px(svgHeight), esc(strings.TrimSpace(c.title+". "+c.reading)), c.id,
+		px(svgWidth), px(svgHeight), esc(strings.TrimSpace(c.title+". "+capital(c.reading))), c.id,
 		px(s.left), px(s.top), px(s.right), px(s.bottom), plainFloat(c.y.min), plainFloat(c.y.max), c.y.log)
 	s.grid()
 	s.f(`<svg class="clip" x="%s" y="%s" width="%s" height="%s" viewBox="%s %s %s %s"><g class="plot">`,
@@ -102,7 +102,11 @@ func (c *chart) header(length float64) (labels []headLabel, rows []int, total in
 		if c.x.log {
 			middle = math.Sqrt(b.from * b.to)
 		}
-		add(b.text, middle, "t-band")
+		class := "t-faint"
+		if b.style == recommended {
+			class = "t-band"
+		}
+		add(b.text, middle, class)
 	}
 	rows, total = stack(spans)
 	return labels, rows, total
@@ -171,7 +175,7 @@ func (s *canvas) lines() {
 func (s *canvas) thresholds() {
 	for _, l := range s.c.across {
 		y := s.y(l.at) - 6
-		if y < s.top+12 {
+		if l.under || y < s.top+12 {
 			y = s.y(l.at) + 16
 		}
 		s.f(`<text class="note t-thr halo" x="%s" y="%s" data-y0="%s" data-py="%s">%s</text>`, px(s.left+6), px(y), px(y), px(s.y(l.at)), esc(l.text))
@@ -264,26 +268,20 @@ var markerPath = map[marker]string{
 
 // violin draws a histogram as a symmetric outline around its place.
 func (s *canvas) violin(v *violin) {
-	density := func(i int) float64 {
-		b := v.bins[i]
-		return float64(b.Count) / (s.y(b.From) - s.y(b.To))
-	}
-	most := 0.0
-	for i := range v.bins {
-		if d := density(i); !math.IsInf(d, 0) {
-			most = math.Max(most, d)
-		}
-	}
-	if most == 0 {
+	corners := v.outline(s.c.y.place)
+	if corners == nil {
 		return
 	}
+	const half = 15
 	x := s.x(v.x)
-	s.f(`<g class="series c-blue" data-name="p50"><g class="pt" data-k="%d" data-x="%s" data-v="%s">`, v.step, plain(v.x), esc(v.text))
-	for i, b := range v.bins {
-		half := math.Min(density(i)/most, 1) * 15
-		s.f(`<path class="violin" d="M%s %sH%sV%sH%sz"/>`, px(x-half), px(s.y(b.From)), px(x+half), px(s.y(b.To)), px(x-half))
+	var d strings.Builder
+	for i, c := range corners {
+		fmt.Fprintf(&d, "%c%s %s", "ML"[min(i, 1)], px(x+c[0]*half), px(s.y(c[1])))
 	}
-	s.WriteString(`</g></g>`)
+	for i := len(corners) - 1; i >= 0; i-- {
+		fmt.Fprintf(&d, "L%s %s", px(x-corners[i][0]*half), px(s.y(corners[i][1])))
+	}
+	s.f(`<g class="series c-blue" data-name="p50"><path class="violin pt" data-k="%d" data-x="%s" data-v="%s" d="%sz"/></g>`, v.step, plain(v.x), esc(v.text), d.String())
 }
 
 // legendSVG draws the sample of a series that the legend shows.

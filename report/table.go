@@ -28,6 +28,11 @@ type cell struct {
 	Hint  string // why the figure is marked
 }
 
+// IsNumber reports whether a column holds figures, which are set flush right.
+func (t *table) IsNumber(column int) bool {
+	return len(t.Rows) > 0 && column < len(t.Rows[0].Cells) && t.Rows[0].Cells[column].Num
+}
+
 func (t *table) add(step int, cells ...cell) {
 	t.Rows = append(t.Rows, tableRow{Step: step, Cells: cells})
 }
@@ -43,7 +48,7 @@ func integer(n int) cell { return cell{Text: count(n), Exact: exact(number(float
 // table lists the values that a chart draws, for those who cannot see it and for
 // those who want the figures.
 func (c *chart) table(v *view) *table {
-	t := &table{Caption: c.title, Head: []string{v.loadLabel()}}
+	t := &table{Caption: c.title, Head: []string{v.w.say("col.load")}}
 	if c.xHead != "" {
 		t.Head = append(t.Head, c.xHead)
 	}
@@ -55,7 +60,7 @@ func (c *chart) table(v *view) *table {
 		}
 	}
 	if len(cols) == 0 {
-		return nil
+		return c.violinTable(v, t)
 	}
 	for i := range v.r.Steps {
 		row, any := tableRow{Step: i, Cells: []cell{str(v.loadText(&v.r.Steps[i]))}}, false
@@ -82,6 +87,18 @@ func (c *chart) table(v *view) *table {
 	return t
 }
 
+// violinTable lists what the shapes of a distribution show.
+func (c *chart) violinTable(v *view, t *table) *table {
+	t.Head = append(t.Head, "min", "p50", "p90", "p95", "p99", "max")
+	for _, vi := range c.violins {
+		s := &v.r.Steps[vi.step]
+		d := s.Whole.TTFT
+		t.add(vi.step, str(v.loadText(s)), num(d.Min, seconds(d.Min)), v.statCell(d, "p50"), v.statCell(d, "p90"),
+			v.statCell(d, "p95"), v.statCell(d, "p99"), num(d.Max, seconds(d.Max)))
+	}
+	return t
+}
+
 // markdown writes a table in GitHub's form.
 func (t *table) markdown(b *strings.Builder) {
 	if t == nil || len(t.Rows) == 0 {
@@ -93,7 +110,7 @@ func (t *table) markdown(b *strings.Builder) {
 	}
 	b.WriteString("\n|")
 	for i := range t.Head {
-		if t.Rows[0].Cells[i].Num {
+		if t.IsNumber(i) {
 			b.WriteString("---:|")
 		} else {
 			b.WriteString("---|")

@@ -21,10 +21,10 @@ func (v *view) statCell(d analysis.Dist, name string) cell {
 
 // stepTable is the heart of the report in figures: one row a step.
 func (v *view) stepTable() *table {
-	t := &table{Caption: v.w.say("section.steps"), Head: []string{v.loadLabel(), v.w.say("col.phase"), v.w.say("col.requests"),
+	t := &table{Caption: v.w.say("section.steps"), Head: []string{v.w.say("col.load"), v.w.say("col.phase"), v.w.say("col.requests"),
 		v.w.say("series.success"), v.w.say("col.throughput"), v.w.say("col.efficiency"), v.w.say("col.output"),
 		"TTFT " + v.w.say("stat.mean"), "TTFT p50", "TTFT p95", "TTFT p99", "TPOT " + v.w.say("stat.mean"), "E2E " + v.w.say("stat.mean"),
-		v.w.say("col.basis"), v.w.say("col.verdict")}}
+		v.w.say("col.verdict")}}
 	for i := range v.r.Steps {
 		s := &v.r.Steps[i]
 		f := v.figures(s)
@@ -37,7 +37,7 @@ func (v *view) stepTable() *table {
 			num(f.SuccessRate, percent(f.SuccessRate, 1)), num(f.RequestThroughput, figure(f.RequestThroughput)),
 			num(f.Efficiency, figure(f.Efficiency)), num(f.OutputThroughput, figure(f.OutputThroughput)),
 			v.statCell(f.TTFT, "mean"), v.statCell(f.TTFT, "p50"), v.statCell(f.TTFT, "p95"), v.statCell(f.TTFT, "p99"),
-			v.statCell(f.TPOT, "mean"), v.statCell(f.E2E, "mean"), str(v.w.name("basis", string(basis))), str(v.stepVerdict(s)),
+			v.statCell(f.TPOT, "mean"), v.statCell(f.E2E, "mean"), str(v.stepVerdict(s) + v.w.say("step.basis", v.w.name("basis", string(basis)))),
 		}})
 	}
 	return t
@@ -79,7 +79,7 @@ func (v *view) limitsTable() *table {
 
 // validityTable lists the laws that must hold for the figures to mean what they say.
 func (v *view) validityTable() *table {
-	t := &table{Caption: v.w.say("section.validity"), Head: []string{v.loadLabel(), v.w.say("col.check"), v.w.say("col.value"), v.w.say("col.gate"), v.w.say("col.holds"), v.w.say("col.meaning")}}
+	t := &table{Caption: v.w.say("section.validity"), Head: []string{v.w.say("col.load"), v.w.say("col.check"), v.w.say("col.value"), v.w.say("col.gate"), v.w.say("col.holds"), v.w.say("col.meaning")}}
 	for i := range v.r.Steps {
 		s := &v.r.Steps[i]
 		for _, c := range s.Validity {
@@ -94,9 +94,28 @@ func (v *view) validityTable() *table {
 	return t
 }
 
+// validityText says whether the laws held.
+func (v *view) validityText() string {
+	n := 0
+	var broken []string
+	for i := range v.r.Steps {
+		s := &v.r.Steps[i]
+		n += len(s.Validity)
+		for _, c := range s.Validity {
+			if !c.OK {
+				broken = append(broken, v.w.say("validity.at", v.w.name("check", c.Check), v.loadText(s)))
+			}
+		}
+	}
+	if len(broken) == 0 {
+		return v.w.say("validity.all", count(n))
+	}
+	return v.w.say("validity.some", count(len(broken)), count(n), strings.Join(broken, v.w.say("list.separator")))
+}
+
 // clientTable shows whether this machine was the limit.
 func (v *view) clientTable() *table {
-	t := &table{Caption: v.w.say("section.client"), Head: []string{v.loadLabel(), v.w.say("col.cpu"), v.w.say("col.dispatch"), v.w.say("col.stamp"),
+	t := &table{Caption: v.w.say("section.client"), Head: []string{v.w.say("col.load"), v.w.say("col.cpu"), v.w.say("col.dispatch"), v.w.say("col.stamp"),
 		v.w.say("col.gc"), v.w.say("col.reuse"), v.w.say("col.files"), v.w.say("col.client")}}
 	for i := range v.r.Steps {
 		s := &v.r.Steps[i]
@@ -116,9 +135,32 @@ func (v *view) clientTable() *table {
 	return t
 }
 
+// clientText answers whether this machine was the limit.
+func (v *view) clientText() string {
+	var limited []string
+	var cpu, dispatch analysis.Number
+	most := func(to *analysis.Number, n analysis.Number) {
+		if n.IsKnown() && n.Or(0) > to.Or(-1) {
+			*to = n
+		}
+	}
+	for i := range v.r.Steps {
+		s := &v.r.Steps[i]
+		if s.ClientLimited() {
+			limited = append(limited, v.loadText(s))
+		}
+		most(&cpu, s.Client.CPUShare)
+		most(&dispatch, s.Client.DispatchP99Seconds)
+	}
+	if len(limited) > 0 {
+		return v.w.say("client.bad", strings.Join(limited, ", "))
+	}
+	return v.w.say("client.ok", percent(cpu, 0), seconds(dispatch))
+}
+
 // failureTable lists the classes of failures with an example each.
 func (v *view) failureTable() *table {
-	t := &table{Caption: v.w.say("chart.failures"), Head: []string{v.loadLabel(), v.w.say("col.class"), v.w.say("col.count"), v.w.say("col.meaning"), v.w.say("col.example")}}
+	t := &table{Caption: v.w.say("chart.failures"), Head: []string{v.w.say("col.load"), v.w.say("col.class"), v.w.say("col.count"), v.w.say("col.meaning"), v.w.say("col.example")}}
 	for i := range v.r.Steps {
 		s := &v.r.Steps[i]
 		for _, class := range v.classes() {

@@ -3,55 +3,96 @@ package report
 import (
 	"math"
 	"sort"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/capfind/capfind/analysis"
 )
 
-// timeCharts shows each step over its own time: what was in flight and the time
-// to first token, the steady window shaded.
-func (v *view) timeCharts() []*chart {
-	var out []*chart
+// stepTime is one step over its own time.
+type stepTime struct {
+	Title  string
+	Open   bool
+	Charts []figureBlock
+}
+
+// timeGroups shows each step over its own time: requests in flight, time to first
+// token and token throughput, the steady window shaded. The last good and the
+// first failing step are open, because the verdict rests on them.
+func (v *view) timeGroups() []stepTime {
+	var out []stepTime
 	for i := range v.r.Steps {
 		s := &v.r.Steps[i]
 		if len(s.Series) < 3 || !onLadder(s.Phase) {
 			continue
 		}
-		c := &chart{id: "time-" + count(i), title: v.w.say("chart.time", v.loadText(s)), xHead: v.w.say("axis.time")}
-		var end float64
-		ttft := series{name: v.w.say("series.ttftMean"), style: blue.bare(), kind: curve}
-		flight := series{name: v.w.say("series.inFlight"), style: orange.bare(), kind: curve}
-		for _, p := range s.Series {
-			end = math.Max(end, p.AtSeconds)
-			at := seconds(number(p.AtSeconds))
-			if y, ok := p.TTFTMean.Value(); ok {
-				ttft.points = append(ttft.points, datum{x: p.AtSeconds, y: y * 1000, step: -1, text: seconds(p.TTFTMean), xText: at})
-			}
-			if y, ok := p.InFlight.Value(); ok {
-				flight.points = append(flight.points, datum{x: p.AtSeconds, y: y, step: -1, text: figure(p.InFlight), xText: at})
+		var charts []*chart
+		for _, p := range stepPanels {
+			if c := v.timeChart(i, p); c != nil {
+				charts = append(charts, c)
 			}
 		}
-		if len(ttft.points) < 2 {
-			ttft, flight = flight, series{}
-		}
-		c.add(ttft)
-		if c.empty() {
+		if len(charts) == 0 {
 			continue
 		}
-		if s.Window != nil && s.Runs <= 1 {
-			c.bands = append(c.bands, band{from: s.Window.FromSeconds, to: s.Window.ToSeconds, style: window, text: v.w.say("mark.window")})
-		}
-		c.x = linearAxis(v.w.say("axis.time"), 0, end)
-		c.x.max = math.Max(end*1.02, 1e-9)
-		c.x.ticks = within(c.x.ticks, c.x.max)
-		_, high := extent(c.values())
-		c.y = linearAxis(v.w.say("axis.ttftMs"), 0, high)
-		if ttft.style.class == orange.class {
-			c.y.label = v.w.say("series.inFlight")
-		}
-		out = append(out, c)
+		n := number(v.load(s))
+		open := n == v.r.Ladder.LastGood || n == v.r.Ladder.FirstBad || s.Phase == analysis.PhasePoint
+		out = append(out, stepTime{Title: v.w.say("time.step", v.loadText(s)), Open: open, Charts: single(v, charts)})
 	}
 	return out
+}
+
+// stepPanel is one quantity of a step over time.
+type stepPanel struct {
+	key, axis string
+	style     style
+	scale     float64 // from the stored unit to the axis'
+	show      func(analysis.Number) string
+	take      func(*analysis.Slice) analysis.Number
+}
+
+var stepPanels = []stepPanel{
+	{"chart.flight", "series.inFlight", orange, 1, figure, func(s *analysis.Slice) analysis.Number { return s.InFlight }},
+	{"chart.time", "axis.ttftMs", blue, 1000, seconds, func(s *analysis.Slice) analysis.Number { return s.TTFTMean }},
+	{"chart.rate", "axis.tokens", green, 1, func(n analysis.Number) string { return perSecond(n, "tok/s") },
+		func(s *analysis.Slice) analysis.Number { return s.OutputThroughput }},
+}
+
+func (v *view) timeChart(i int, p stepPanel) *chart {
+	s := &v.r.Steps[i]
+	c := &chart{id: strings.TrimPrefix(p.key, "chart.") + "-" + strconv.Itoa(i), title: v.w.say(p.key)}
+	line := series{name: v.w.say(p.axis), style: p.style.bare(), kind: curve}
+	end := 0.0
+	for j := range s.Series {
+		at := s.Series[j].AtSeconds
+		end = math.Max(end, at)
+		if y, ok := p.take(&s.Series[j]).Value(); ok {
+			line.points = append(line.points, datum{x: at, y: y * p.scale, step: -1, text: p.show(number(y)), xText: seconds(number(at))})
+		}
+	}
+	if len(line.points) < 2 {
+		return nil
+	}
+	c.add(line)
+	if s.Window != nil && s.Runs <= 1 {
+		c.bands = append(c.bands, band{from: s.Window.FromSeconds, to: s.Window.ToSeconds, style: window, text: v.w.say("mark.window")})
+	}
+	c.x = timeAxis(v.w.say("axis.stepTime"), end)
+	_, high := extent(c.values())
+	c.y = linearAxis(v.w.say(p.axis), 0, high)
+	if p.key == "chart.flight" {
+		c.y = countAxis(v.w.say(p.axis), high)
+	}
+	return c
+}
+
+// timeAxis runs from 0 to just beyond the end of a line.
+func timeAxis(label string, end float64) axis {
+	a := linearAxis(label, 0, end)
+	a.max = math.Max(end*1.01, 1e-9)
+	a.ticks = within(a.ticks, a.max)
+	return a
 }
 
 func within(ticks []tick, top float64) []tick {
@@ -107,7 +148,7 @@ func (v *view) telemetryCharts(points []analysis.TelemetryPoint) []*chart {
 	}
 	var out []*chart
 	for _, g := range groups {
-		c := &chart{id: g.id, title: v.w.say("chart." + g.id), xHead: v.w.say("axis.time")}
+		c := &chart{id: g.id, title: v.w.say("chart." + g.id)}
 		for _, l := range g.lines {
 			c.add(series{name: v.w.say(l.key), style: l.style.bare(), kind: curve, points: thin(points, start, l.take, g.label == "axis.percent")})
 		}
@@ -115,14 +156,12 @@ func (v *view) telemetryCharts(points []analysis.TelemetryPoint) []*chart {
 			continue
 		}
 		end := points[len(points)-1].At.Sub(start).Seconds()
-		c.x = linearAxis(v.w.say("axis.time"), 0, end)
-		c.x.max = math.Max(end*1.01, 1e-9)
-		c.x.ticks = within(c.x.ticks, c.x.max)
+		c.x = timeAxis(v.w.say("axis.time"), end)
 		_, high := extent(c.values())
+		c.y = countAxis(v.w.say(g.label), high)
 		if g.label == "axis.percent" {
-			high = 100
+			c.y = linearAxis(v.w.say(g.label), 0, 100)
 		}
-		c.y = linearAxis(v.w.say(g.label), 0, high)
 		c.bands = v.stepBands(start, end)
 		out = append(out, c)
 	}

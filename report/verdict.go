@@ -91,7 +91,23 @@ func (v *view) interval(l analysis.Limit) string {
 	case confident:
 		return v.w.say("verdict.interval", percent(number(c), 0), rangeText(l.Low, l.High))
 	}
+	if v.searched() {
+		return v.w.say("verdict.between", whole(l.Low), whole(l.High))
+	}
 	return v.w.say("verdict.bracket", whole(l.Low), whole(l.High))
+}
+
+// searched reports whether the space between the ladder's steps was looked at.
+func (v *view) searched() bool {
+	if v.r.Search != nil {
+		return true
+	}
+	for i := range v.r.Steps {
+		if !onLadder(v.r.Steps[i].Phase) {
+			return true
+		}
+	}
+	return false
 }
 
 // rule is what a criterion is called.
@@ -227,8 +243,8 @@ func (v *view) facts() []fact {
 	}
 	if len(out) == 0 && len(r.Steps) > 0 {
 		f := v.figures(&r.Steps[len(r.Steps)-1])
-		add("series.throughput", perSecond(f.RequestThroughput, "req/s"), "")
-		add("series.success", percent(f.SuccessRate, 1), "")
+		add("fact.throughput", perSecond(f.RequestThroughput, "req/s"), "")
+		add("fact.success", percent(f.SuccessRate, 1), "")
 		add("fact.ttft", seconds(f.TTFT.Mean), "")
 		add("fact.tpot", seconds(f.TPOT.Mean), "")
 	}
@@ -252,7 +268,7 @@ func (v *view) caveats() []string {
 	if r.Command == "import" {
 		out = append(out, v.w.say("caveat.imported"))
 	}
-	if l := r.Limit; l != nil && l.Concurrency.IsKnown() && !l.Confidence.IsKnown() {
+	if l := r.Limit; l != nil && l.Concurrency.IsKnown() && !l.Confidence.IsKnown() && !v.searched() {
 		out = append(out, v.w.say("caveat.bracket"))
 	}
 	if rec := r.Recommendation; rec != nil && r.Limit != nil {

@@ -31,7 +31,7 @@ func (v *view) why() *why {
 	} else if r.Ladder.LastGood.IsKnown() && r.Complete && len(r.Steps) > 1 {
 		add(v.w.say("why.ran", whole(r.Ladder.LastGood)))
 	}
-	if n, ok := r.Ladder.ScriptSuggestion.Value(); ok {
+	if n, ok := r.Ladder.ScriptSuggestion.Value(); ok && n >= 1 {
 		add(v.w.say("why.script", whole(number(n))))
 	}
 	if b := r.Bottleneck; b != nil {
