@@ -449,9 +449,13 @@ func (v *view) ttftDistribution() *chart {
 	return c
 }
 
-// rangeText writes "63-72", or one figure where both ends are the same.
+// rangeText writes "63–72", one figure where both ends are the same, and "≥ 63"
+// where the upper end is not known.
 func rangeText(low, high analysis.Number) string {
-	if whole(low) == whole(high) {
+	switch {
+	case !high.IsKnown():
+		return "≥ " + whole(low)
+	case whole(low) == whole(high):
 		return whole(low)
 	}
 	return whole(low) + "–" + whole(high)

@@ -329,7 +329,7 @@ func fixtures() map[string]*build {
 	all["interrupted"] = newBuild("interrupted", slots64).ladder(1, 2, 5, 10, 20).
 		settle(sweep.Interrupted, "interrupted after concurrency 20; at least 20", "", atLeast(20, "ttft"))
 	all["interrupted"].result.Complete = false
-	all["imported"] = imported()
+	all["imported"] = importedFixture()
 	all["single"] = newBuild("single", slots64)
 	all["single"].step(10, analysis.PhasePoint)
 	all["single"].result.Command = "run"
@@ -350,7 +350,7 @@ func clientLimited() *build {
 }
 
 // imported is what a vLLM result file without details leaves known.
-func imported() *build {
+func importedFixture() *build {
 	b := newBuild("imported", slots64).ladder(1, 2, 5, 10, 20, 50, 100)
 	b.result.Command = "import"
 	b.result.Environment = sweep.Environment{}

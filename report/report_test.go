@@ -3,12 +3,16 @@ package report
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"image/png"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
+	"github.com/capfind/capfind/analysis"
 	"github.com/capfind/capfind/sweep"
 )
 
@@ -17,34 +21,67 @@ import (
 func TestWriteAllStates(t *testing.T) {
 	for name, b := range fixtures() {
 		t.Run(name, func(t *testing.T) {
-			dir := t.TempDir()
-			if err := WriteAll(dir, b.result, Options{Telemetry: b.telemetry()}); err != nil {
-				t.Fatal(err)
-			}
-			for _, f := range []string{"report.html", "report.md", "steps.csv"} {
-				if info, err := os.Stat(filepath.Join(dir, f)); err != nil || info.Size() == 0 || info.Size() > 1<<20 {
-					t.Errorf("%s: %v, %v", f, info, err)
+			for _, lang := range []Language{English, Chinese} {
+				o := Options{Language: lang, Telemetry: b.telemetry(), PricePerHour: number(2.5)}
+				var page, md bytes.Buffer
+				if err := errors.Join(HTML(&page, b.result, o), Markdown(&md, b.result, o), CSV(discard{}, b.result)); err != nil {
+					t.Fatal(err)
 				}
-			}
-			for _, s := range b.result.Steps {
-				if _, err := os.Stat(filepath.Join(dir, "steps")); err != nil {
-					t.Errorf("step %d: %v", s.Concurrency, err)
+				if page.Len() > 1<<20 {
+					t.Errorf("the page has %d bytes", page.Len())
 				}
-			}
-			left, err := filepath.Glob(filepath.Join(dir, "*", ".*"))
-			if err != nil || len(left) > 0 {
-				t.Errorf("temporary files are left: %v, %v", left, err)
-			}
-			var page bytes.Buffer
-			if err := HTML(&page, b.result, Options{Language: Chinese, Telemetry: b.telemetry()}); err != nil {
-				t.Fatal(err)
-			}
-			for _, bad := range []string{"NaN", "Inf", "%!", "ZgotmplZ", "<nil>"} {
-				if strings.Contains(page.String(), bad) {
-					t.Errorf("the page contains %q", bad)
+				for _, bad := range []string{"NaN", "Inf", "%!", "ZgotmplZ", "&lt;nil&gt;"} {
+					if strings.Contains(page.String(), bad) || strings.Contains(md.String(), bad) {
+						t.Errorf("%s: page or Markdown contains %q", lang, bad)
+					}
 				}
 			}
 		})
+	}
+}
+
+// TestWriteAll looks for everything that a result directory must hold.
+func TestWriteAll(t *testing.T) {
+	b := fixtures()["queue"]
+	dir := t.TempDir()
+	if err := WriteAll(dir, b.result, Options{}); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"report.html", "report.md", "steps.csv", "concurrency_analysis.png", "charts/throughput.png", "charts/ttft.png",
+		"charts/tpot.png", "charts/success.png", "charts/failures.png", "charts/tokens.png", "charts/tradeoff.png"}
+	for _, s := range b.result.Steps {
+		base := "steps/concurrency_" + strconv.Itoa(s.Concurrency)
+		want = append(want, base+".json", base+".log")
+	}
+	for _, f := range want {
+		if info, err := os.Stat(filepath.Join(dir, f)); err != nil || info.Size() == 0 {
+			t.Errorf("%s: %v", f, err)
+		}
+	}
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if strings.HasPrefix(d.Name(), ".") {
+			t.Errorf("%s is left", path)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := WriteAll(filepath.Join(dir, "report.md"), b.result, Options{}); err == nil || !strings.Contains(err.Error(), "report.html") {
+		t.Errorf("writing into a file: %v", err)
+	}
+}
+
+// TestStepFilesDoNotCollide: the search may repeat a concurrency of the ladder.
+func TestStepFilesDoNotCollide(t *testing.T) {
+	b := newBuild("again", slots64).ladder(1, 2, 5).probes(analysis.PhaseProbe, 5, 3, 3)
+	var got []string
+	for _, f := range stepFiles(b.result) {
+		got = append(got, f.base)
+	}
+	want := "steps/concurrency_1 steps/concurrency_2 steps/concurrency_5 steps/search/concurrency_5 steps/search/concurrency_3 steps/search/concurrency_3_2"
+	if strings.Join(got, " ") != want {
+		t.Errorf("got %v", got)
 	}
 }
 

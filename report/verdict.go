@@ -86,7 +86,7 @@ func (v *view) number(d *verdict) {
 func (v *view) interval(l analysis.Limit) string {
 	c, confident := l.Confidence.Value()
 	switch {
-	case !l.Low.IsKnown() || !l.High.IsKnown():
+	case !l.Low.IsKnown() || !l.High.IsKnown() && !confident:
 		return ""
 	case confident:
 		return v.w.say("verdict.interval", percent(number(c), 0), rangeText(l.Low, l.High))
