@@ -141,7 +141,7 @@ func (x *exchange) read(body io.Reader, l link) error {
 	}
 }
 
-var chunks = sync.Pool{New: func() any { b := make([]byte, 4<<10); return &b }}
+var chunks = sync.Pool{New: func() any { b := make([]byte, 2<<10); return &b }}
 
 // event takes in one event of the stream.
 func (x *exchange) event(e *api.Event) {
