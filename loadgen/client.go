@@ -54,7 +54,7 @@ func NewClient(c ClientConfig) (*Client, error) {
 		return nil, err
 	}
 	client := &Client{config: c, secrets: c.Target.secrets(c.APIKey)}
-	if client.wire, err = newWire(c.Target, u, c.Target.header(u, c.APIKey), &client.stats); err != nil {
+	if client.wire, err = newWire(c.Target, u, c.Target.header(c.APIKey), &client.stats); err != nil {
 		return nil, err
 	}
 	return client, nil
@@ -88,11 +88,11 @@ func newWire(t Target, u *url.URL, header http.Header, stats *connStats) (wire, 
 
 // header returns the headers that every request to the target carries. Those of
 // the config win.
-func (t Target) header(u *url.URL, key Secret) http.Header {
+func (t Target) header(key Secret) http.Header {
 	h := http.Header{"User-Agent": {"capfind"}}
 	if key != "" {
 		h.Set("Authorization", "Bearer "+key.Reveal())
-	} else if u.User != nil {
+	} else if u, err := t.base(); err == nil && u.User != nil {
 		password, _ := u.User.Password()
 		r := http.Request{Header: h}
 		r.SetBasicAuth(u.User.Username(), password)

@@ -33,11 +33,7 @@ func (e *Engine) Run(ctx context.Context, load Load) (Run, error) {
 		return Run{Load: load}, err
 	}
 	if p, ok := e.doer.(Preparer); ok {
-		inFlight := load.Concurrency
-		if load.Requests > 0 {
-			inFlight = min(inFlight, load.Requests)
-		}
-		p.Prepare(ctx, inFlight)
+		p.Prepare(ctx, load.inFlightSoon())
 	}
 	watch := startHealth()
 	r := newRunner(ctx, e.doer, load)
@@ -138,11 +134,7 @@ func (r *runner) watch(ctx context.Context) (stop func()) {
 
 // closedLoop starts the workers, each of which owns one slot.
 func (r *runner) closedLoop() {
-	workers := r.load.Concurrency
-	if r.load.Requests > 0 {
-		workers = min(workers, r.load.Requests)
-	}
-	for n := range workers {
+	for n := range r.load.workers() {
 		r.workers.Go(func() { r.worker(n) })
 	}
 }

@@ -441,6 +441,11 @@ func (p *preparing) Prepare(_ context.Context, n int) {
 func TestPrepareComesBeforeTheClock(t *testing.T) {
 	p := &preparing{fakeDoer: fakeDoer{service: constant(time.Second)}}
 	r := run(t, p, Load{Concurrency: 50, Requests: 20})
+	run(t, p, Load{Concurrency: 1000, Requests: 20, Rate: 2.5})
+	if p.prepared[1] != 3 {
+		t.Errorf("prepared %v for 2.5 requests a second", p.prepared)
+	}
+	p.prepared = p.prepared[:1]
 	if len(p.prepared) != 1 || p.prepared[0] != 20 || r.Elapsed != time.Second || r.Samples[0].Ready != 0 {
 		t.Errorf("prepared %v, elapsed %v", p.prepared, r.Elapsed)
 	}

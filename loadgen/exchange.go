@@ -49,6 +49,7 @@ func (x *exchange) run(body []byte) {
 	x.watch.limits, x.watch.start = x.client.config.Target.Timeouts, x.start
 	x.watch.begin(x.ctx)
 	resp, l, err := x.client.wire.roundTrip(x, body)
+	x.watch.hear(x.now()) // the head may have been long in coming
 	switch {
 	case err != nil:
 		x.broke(x.watch.stop(), err)

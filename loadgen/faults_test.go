@@ -137,7 +137,12 @@ var oddities = []oddity{
 	// Errors inside a stream of status 200.
 	{name: "error object in the stream", answer: say(sse(contentChunk("a") + `data: {"error":{"message":"CUDA out of memory"}}` + "\n\n")), class: StreamError, said: "CUDA", check: outputs(1)},
 	{name: "event: error", answer: say(sse("event: error\ndata: {\"message\":\"boom\"}\n\n")), class: StreamError, said: "boom"},
-	{name: "error object instead of a stream", answer: say("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 31\r\n\r\n" + `{"error":{"message":"no model"}}`[:31]), class: Malformed},
+	{name: "error object instead of a stream", answer: status("200 OK", "Content-Type: application/json\r\n", `{"error":{"message":"no model"}}`), class: StreamError, said: "no model"},
+	{name: "half a JSON answer", answer: status("200 OK", "Content-Type: application/json\r\n", `{"choices":[{"mess`), class: Malformed},
+	{name: "an error after a long time", answer: func(c net.Conn, n int, b []byte) bool {
+		time.Sleep(restGrace + 100*time.Millisecond)
+		return status("503 Service Unavailable", "", "still busy")(c, n, b)
+	}, class: HTTP5xx, said: "still busy"},
 	{name: "no choices", answer: say(sse(`data: {"choices":[]}` + "\n\n" + doneChunk)), class: Empty},
 	{name: "no output", answer: say(sse(roleChunk + finishChunk + doneChunk)), class: Empty},
 	{name: "empty body", answer: status("200 OK", "Content-Type: text/event-stream\r\n", ""), class: Empty},

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -185,6 +186,7 @@ func (h *http1) prepare(ctx context.Context, n int) {
 	for c := h.take(); c != nil; c = h.take() {
 		fit = append(fit, c)
 	}
+	slices.Reverse(fit) // the most recently used last again
 	h.mu.Lock()
 	h.idle = append(h.idle, fit...)
 	h.mu.Unlock()

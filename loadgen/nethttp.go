@@ -27,7 +27,7 @@ func NewHTTPClient(t Target, key Secret) (*http.Client, error) {
 		return nil, err
 	}
 	return &http.Client{
-		Transport:     &withHeaders{transport, t.header(u, key), u.Host},
+		Transport:     &withHeaders{transport, t.header(key), u.Host},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}, nil
 }

@@ -26,6 +26,24 @@ func (l Load) validate() error {
 	return nil
 }
 
+// workers is how many of a closed loop's slots the requests can fill.
+func (l Load) workers() int {
+	if l.Requests > 0 {
+		return min(l.Concurrency, l.Requests)
+	}
+	return l.Concurrency
+}
+
+// inFlightSoon is for how many requests in flight connections are opened in
+// advance: all of a closed loop's, and those of an open loop's first second,
+// whose cap may be far above what will ever be in flight.
+func (l Load) inFlightSoon() int {
+	if l.OpenLoop() && l.Rate < float64(l.Concurrency) {
+		return min(l.workers(), int(math.Ceil(l.Rate)))
+	}
+	return l.workers()
+}
+
 // pace is the load policy: at the offset elapsed, how long to wait before
 // sending a request that is due at the offset due, and whether issuing stops
 // instead because the request would fall outside the load's duration.

@@ -14,6 +14,9 @@ import (
 // added where base_url lacks it; all others ("/generate", "/health", "/metrics",
 // "/api/chat") lie beside it.
 //
+// Credentials in base_url are left out: whoever sends requests takes them from
+// the target.
+//
 // A base_url whose path already names a version (/v1, /api/v3, /v1beta/openai)
 // or an openai directory is taken as it is, as such services expect.
 func (t Target) URL(path string) (string, error) {
@@ -36,6 +39,7 @@ func (t Target) URL(path string) (string, error) {
 		return "", fmt.Errorf("base_url: %w", err)
 	}
 	u.RawPath = joined
+	u.User = nil // goes into a header; addresses get printed
 	return u.String(), nil
 }
 

@@ -21,6 +21,7 @@ func TestTargetURL(t *testing.T) {
 		{"http://h/a%20b", "/models", "http://h/a%20b/v1/models"},
 		{"http://h/a%2Fb/v1", "/models", "http://h/a%2Fb/v1/models"},
 		{"http://h/100%", "/models", "http://h/100%25/v1/models"},
+		{"http://bob:pw@h/v1", "/models", "http://h/v1/models"},
 		{"http://[::1]:8000", "/models", "http://[::1]:8000/v1/models"},
 		{"http://h/v1#part", "/models", "http://h/v1/models"},
 	} {
