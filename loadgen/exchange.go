@@ -127,7 +127,8 @@ func (x *exchange) read(body io.Reader, l link) error {
 		if n > 0 {
 			x.latest = l.arrival(x.start, x.floor)
 			x.floor = x.latest.at
-			x.watch.hear(x.latest.at)
+			// By when it was read: a reader that lags is no silence of the server.
+			x.watch.hear(x.latest.at + x.latest.delay)
 			x.decoder.Feed((*buf)[:n], emit)
 		}
 		if err == io.EOF {

@@ -107,6 +107,8 @@ func quick(c *ClientConfig) {
 	c.Target.Timeouts.FirstToken, c.Target.Timeouts.Idle, c.Target.Timeouts.Total = 200*time.Millisecond, 200*time.Millisecond, 500*time.Millisecond
 }
 
+func brief(c *ClientConfig) { c.Target.Timeouts.Total = 500 * time.Millisecond }
+
 var oddities = []oddity{
 	// Answers that refuse.
 	{name: "429 with Retry-After in seconds", answer: status("429 Too Many Requests", "Retry-After: 7\r\n", `{"error":{"message":"slow down"}}`),
@@ -196,8 +198,8 @@ var oddities = []oddity{
 	{name: "head, then nothing", answer: hanging(streamHead + "\r\n"), change: quick, class: TimeoutFirstToken},
 	{name: "nothing but pings", answer: repeating(streamHead+"\r\n", ": ping\n\n", 5*time.Millisecond), change: quick, class: TimeoutFirstToken},
 	{name: "stalled stream", answer: hanging(streamHead + "\r\n" + contentChunk("a")), change: quick, class: TimeoutIdle, said: "200ms", check: outputs(1)},
-	{name: "endless stream", answer: repeating(streamHead+"\r\n", contentChunk("a"), 5*time.Millisecond), change: quick, class: TimeoutTotal, said: "500ms"},
-	{name: "flood", answer: repeating(streamHead+"\r\n", strings.Repeat(contentChunk("a"), 1000), 0), change: quick, class: TimeoutTotal},
+	{name: "endless stream", answer: repeating(streamHead+"\r\n", contentChunk("a"), 5*time.Millisecond), change: brief, class: TimeoutTotal, said: "500ms"},
+	{name: "flood", answer: repeating(streamHead+"\r\n", strings.Repeat(contentChunk("a"), 1000), 0), change: brief, class: TimeoutTotal},
 	{name: "slow but steady", answer: trickling(unfinished+wholeStream, 40), check: outputs(3), change: func(c *ClientConfig) {
 		c.Target.Timeouts.Idle = time.Second // of silence, not of the whole stream
 	}},

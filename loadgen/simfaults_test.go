@@ -58,7 +58,9 @@ func events(n int) func(*loadgen.Sample) bool {
 }
 
 // answerLater cannot ask for more than order: events 2 ms apart may arrive as one.
-func answerLater(s *loadgen.Sample) bool { return s.OutputEvents == 8 && s.FirstAnswer >= s.FirstOutput }
+func answerLater(s *loadgen.Sample) bool {
+	return s.OutputEvents == 8 && s.FirstAnswer >= s.FirstOutput
+}
 
 func TestSimulatedFaults(t *testing.T) {
 	var all sync.WaitGroup
@@ -91,6 +93,7 @@ func testSimFault(t *testing.T, mode string) {
 	}
 	target := loadgen.DefaultTarget()
 	target.BaseURL = server.URL()
+	target.Timeouts.Total = 20 * time.Second
 	switch want.class {
 	case loadgen.TimeoutFirstToken:
 		target.Timeouts.FirstToken = 500 * time.Millisecond
