@@ -34,6 +34,7 @@ type Curve struct {
 	KneeLow         Number             `json:"knee_low"`
 	KneeHigh        Number             `json:"knee_high"`   // null beside a known knee: above what was tested
 	KneeBeyond      bool               `json:"knee_beyond"` // no knee: throughput still gains enough at the largest concurrency
+	LeftOut         []string           `json:"left_out"`    // points that were disturbed, and how it shows
 	Refusals        []string           `json:"refusals"`    // claims not made, and why
 	Points          []CurvePoint       `json:"points"`      // the fitted curve, for drawing
 	FromConcurrency float64            `json:"from_concurrency"`
@@ -110,24 +111,81 @@ func Fit(points []CurveInput, o FitOptions) Curve {
 	points = usable(points)
 	c := Curve{}
 	if len(points) > 0 {
-		c.FromConcurrency, c.ToConcurrency = points[0].Concurrency, points[len(points)-1].Concurrency
+		c.span(points)
 	}
 	if n := distinct(points); n < minDistinct {
 		c.refuse("%s: %d different concurrencies were measured, %d are needed", neverClaimed, n, minDistinct)
 		return c
 	}
+	points, best := c.settle(points)
+	c.span(points)
 	data := newCurveData(points)
-	best := data.choose(data.r)
-	dof := float64(len(points) - best.k)
-	c.Chi2PerDof, c.AICc = loadgen.Known(best.chi2/dof), loadgen.Known(best.aicc)
-	if best.chi2/dof > maxChi2 {
-		c.refuse("%s: the best (%s) misses the points by chi2/dof = %.1f, more than %.0f", neverClaimed, best.name, best.chi2/dof, maxChi2)
+	reduced := best.reduced(len(points))
+	c.Chi2PerDof, c.AICc = loadgen.Known(reduced), loadgen.Known(best.aicc)
+	if reduced > maxChi2 {
+		c.LeftOut = nil // leaving points out did not help
+		c.refuse("%s: the best (%s) misses the points by chi2/dof = %.1f, more than %.0f", neverClaimed, best.name, reduced, maxChi2)
 		return c
 	}
 	c.Model, c.Parameters = best.name, best.parameters()
 	c.draw(best)
 	c.claim(best, data, o)
 	return c
+}
+
+func (c *Curve) span(sorted []CurveInput) {
+	c.FromConcurrency, c.ToConcurrency = sorted[0].Concurrency, sorted[len(sorted)-1].Concurrency
+}
+
+// settle leaves out what plainly was disturbed: the first points where they are
+// slower than ones with more in flight (the server was still warming up), and,
+// where no model holds, up to a quarter of the points if they are slower than
+// one that holds for all others (a neighbour, a replica that was not up yet). A
+// disturbance makes a server slower; a point that is quicker than a model speaks
+// against the model. It returns the points kept and the model chosen for them.
+func (c *Curve) settle(points []CurveInput) ([]CurveInput, fitted) {
+	for distinct(points) > minDistinct && warming(points) {
+		p := points[0]
+		c.LeftOut = append(c.LeftOut, fmt.Sprintf("%s: %.3g s per request, more than with more in flight: the server was still warming up", number(p.Concurrency), p.Residence))
+		points = points[1:]
+	}
+	data := newCurveData(points)
+	best := data.choose(data.r)
+	for left := len(points) / 4; left > 0 && best.reduced(len(points)) > maxChi2; left-- {
+		worst, next := -1, best
+		for i := range points {
+			rest := slices.Delete(slices.Clone(points), i, i+1)
+			if distinct(rest) < minDistinct {
+				continue
+			}
+			d := newCurveData(rest)
+			if f := d.choose(d.r); f.chi2 < next.chi2 && points[i].Residence > f.residence(points[i].Concurrency) {
+				worst, next = i, f
+			}
+		}
+		if worst < 0 {
+			break
+		}
+		p := points[worst]
+		c.LeftOut = append(c.LeftOut, fmt.Sprintf("%s: %.3g s per request where %.3g would fit the others: something disturbed it",
+			number(p.Concurrency), p.Residence, next.residence(p.Concurrency)))
+		points, best = slices.Delete(slices.Clone(points), worst, worst+1), next
+	}
+	return points, best
+}
+
+// warming reports whether the first point is slower than at least three later
+// ones, by 10 % and three standard errors. One alone might be the odd one itself.
+func warming(points []CurveInput) bool {
+	data := newCurveData(points)
+	quicker := 0
+	for i := 1; i < len(points); i++ {
+		off := points[0].Residence - points[i].Residence
+		if points[i].Concurrency > points[0].Concurrency && off > 0.1*points[i].Residence && off > 3*math.Hypot(data.se[0], data.se[i]) {
+			quicker++
+		}
+	}
+	return quicker >= 3
 }
 
 func (c *Curve) refuse(format string, args ...any) {

@@ -196,3 +196,41 @@ func TestFitIsDeterministic(t *testing.T) {
 		t.Errorf("the same points and seed gave %+v and %+v", a, b)
 	}
 }
+
+func TestFitLeavesOutWhatWasDisturbed(t *testing.T) {
+	ns := []float64{1, 2, 5, 10, 20, 50, 58, 70, 100, 200}
+	with := func(factor map[float64]float64) []CurveInput {
+		in := exact(slotsR, ns...)
+		for i := range in {
+			in[i].SE = 0.01 * in[i].Residence
+			if f := factor[in[i].Concurrency]; f > 0 {
+				in[i].Residence *= f
+			}
+		}
+		return in
+	}
+	cases := []struct {
+		name   string
+		factor map[float64]float64
+		left   int
+		model  bool
+	}{
+		{"undisturbed", nil, 0, true},
+		{"warm-up", map[float64]float64{1: 3, 2: 3, 5: 1.6}, 3, true},
+		{"a neighbour", map[float64]float64{50: 1.3}, 1, true},
+		{"a neighbour twice", map[float64]float64{10: 1.4, 70: 1.3}, 2, true},
+		{"one too quick", map[float64]float64{20: 0.7}, 0, false},
+		{"too many", map[float64]float64{10: 1.4, 50: 1.3, 70: 1.3, 100: 1.2}, 0, false},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			got := Fit(with(c.factor), FitOptions{Resamples: 50})
+			if len(got.LeftOut) != c.left || (got.Model != "") != c.model {
+				t.Fatalf("model %q, left out %q, %v", got.Model, got.LeftOut, got.Refusals)
+			}
+			if c.model {
+				near(t, "knee", got.Knee, 64, 1)
+			}
+		})
+	}
+}

@@ -90,14 +90,21 @@ func LatencyLimit(points []CrossingPoint, threshold float64, boundBy string) Lim
 }
 
 // SuccessPoints counts successes and server failures of every step that the
-// client did not limit, over its verdict's figures.
+// client did not limit, in its steady window where that holds enough requests:
+// while a run fills up fewer are in flight than its concurrency, and fewer fail.
+// That holds for an abandoned step as well, whatever its verdict was taken from.
 func SuccessPoints(steps []Step) []Successes {
 	var out []Successes
 	for i := range steps {
-		if s := &steps[i]; !s.ClientLimited() {
-			sum := s.Verdict()
-			out = append(out, Successes{float64(s.Concurrency), sum.Completed, sum.Failed})
+		s := &steps[i]
+		if s.ClientLimited() {
+			continue
 		}
+		sum := s.Verdict()
+		if s.Steady != nil && s.Steady.Completed+s.Steady.Failed >= minWindow {
+			sum = s.Steady
+		}
+		out = append(out, Successes{float64(s.Concurrency), sum.Completed, sum.Failed})
 	}
 	return out
 }

@@ -31,6 +31,9 @@ func (f fitted) residence(n float64) float64 {
 	return (f.a + f.b*m + f.c*m*m) * n / m
 }
 
+// reduced is chi2 per degree of freedom of a fit to n points.
+func (f fitted) reduced(n int) float64 { return f.chi2 / float64(n-f.k) }
+
 func (f fitted) parameters() map[string]float64 {
 	p := map[string]float64{"a": f.a}
 	if f.name != modelLinear {

@@ -33,26 +33,28 @@ func (s Successes) total() float64 { return float64(s.Completed + s.Failed) }
 // A steep curve of either kind is a cliff, and its interval then is the gap
 // between the last good and the first bad step. Failures come in bursts: where
 // the points scatter by more than independent ones would, the interval is
-// widened by as much. Where it stays wider than a factor of 2 or runs out of
-// what was measured, the answer is a bracket that says so, not a guess.
+// widened by as much. The interval may reach beyond what was measured, the
+// estimate may not. Where the interval stays wider than a factor of 2, the answer
+// is a bracket that says so, not a guess.
 func SuccessCrossing(points []Successes, threshold float64) Crossing {
 	pts := mergeSuccesses(points)
 	if len(pts) == 0 {
 		return Crossing{Note: "nothing was measured"}
 	}
 	good, bad := successBracket(pts, threshold)
-	switch {
-	case bad < 0:
-		return Crossing{Note: fmt.Sprintf("not reached up to %s", number(pts[len(pts)-1].Concurrency))}
-	case bad == 0:
+	if bad == 0 {
 		return Crossing{Note: fmt.Sprintf("below the threshold at %s already, the smallest concurrency measured", number(pts[0].Concurrency))}
 	}
-	low, high := pts[good].Concurrency, pts[bad].Concurrency
+	low, high := pts[good].Concurrency, pts[max(bad, good)].Concurrency
 	p := newProfile(pts, math.Sqrt(low*high), threshold)
 	at, from, to, closed := p.interval()
-	if closed && to <= 2*from {
+	resolved := closed && to <= 2*from
+	switch top := pts[len(pts)-1].Concurrency; {
+	case resolved && at <= top:
 		return Crossing{At: loadgen.Known(at), Low: loadgen.Known(from), High: loadgen.Known(to),
 			Confidence: loadgen.Known(0.95), Method: crossRegression}
+	case bad < 0:
+		return Crossing{Note: fmt.Sprintf("not reached up to %s", number(top))}
 	}
 	return Crossing{At: loadgen.Known(low), Low: loadgen.Known(low), High: loadgen.Known(high), Method: crossBracket,
 		Note: fmt.Sprintf("cannot be resolved between %s and %s: too few failures were seen around it", number(low), number(high))}
@@ -109,7 +111,7 @@ func newProfile(pts []Successes, around, threshold float64) *profile {
 	if len(p.pts) == 0 { // a bracket wider than the reach has nothing inside it
 		p.pts = pts
 	}
-	p.from, p.to = p.pts[0].Concurrency, p.pts[len(p.pts)-1].Concurrency
+	p.from, p.to = p.pts[0].Concurrency/profileBeyond, p.pts[len(p.pts)-1].Concurrency*profileBeyond
 	return p
 }
 
@@ -122,10 +124,11 @@ const (
 	steepest         = 1e5
 	shallowest       = 0.3
 	sameLikelihood   = 0.01 // no data tells such a difference
+	profileBeyond    = 1.5  // how far an interval may reach beyond what was measured, as a factor
 )
 
 // interval returns the most likely crossing and the ends of the 95 % interval;
-// closed is false where an end runs into what was measured.
+// closed is false where an end lies too far beyond what was measured.
 func (p *profile) interval() (at, low, high float64, closed bool) {
 	low, high = p.from, p.to
 	for round := 1; ; round++ {
