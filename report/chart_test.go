@@ -1,6 +1,8 @@
 package report
 
 import (
+	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
@@ -49,5 +51,17 @@ func TestDumpCharts(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+	}
+	c, err := Compare([]Subject{{Name: "H100", Result: slotsFixture().result, PricePerHour: number(4)}, {Name: "A100", Result: fixtures()["decode"].result, PricePerHour: number(2)}, {Name: "imported", Result: importedFixture().result}},
+		CompareOptions{FailIfWorse: number(.05)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var page, md bytes.Buffer
+	if err := errors.Join(c.HTML(&page), c.Markdown(&md)); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(os.WriteFile(filepath.Join(dir, "compare.html"), page.Bytes(), 0o644), os.WriteFile(filepath.Join(dir, "compare.md"), md.Bytes(), 0o644)); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -22,11 +22,13 @@ type page struct {
 	JS           template.JS
 	W            words
 	Title        string
+	Kind         string // what kind of page it is
 	Subtitle     []string
 	Verdict      verdict
 	Limits       []limitBar
 	Why          *why
 	Sizing       *table
+	Replicas     *table
 	Toggle       bool // the two bases of figures differ, so that there is a choice
 	Charts       []figureBlock
 	Time         []stepTime
@@ -117,7 +119,7 @@ func newPage(v *view, o Options) *page {
 	css, js := asset("style.css"), asset("script.js")
 	p := &page{
 		Lang: v.w.lang, Policy: policy(css, js), CSS: template.CSS(css), JS: template.JS(js), W: v.w,
-		Title: v.title(o), Subtitle: v.subtitleParts(), Verdict: v.verdict(), Limits: v.limitBars(), Why: v.why(), Sizing: v.sizing(o),
+		Title: v.title(o), Kind: v.w.say("title"), Subtitle: v.subtitleParts(), Verdict: v.verdict(), Limits: v.limitBars(), Why: v.why(), Sizing: v.sizing(o), Replicas: v.replicas(o),
 		Client: filled(v.clientTable()), ClientText: v.clientText(), ValidityText: v.validityText(), Validity: filled(v.validityTable()), Failures: filled(v.failureTable()), Method: filled(v.environmentTable()),
 		Command: command(v.r), Config: configText(v.r.Config), Refusals: v.refusals(), Glossary: v.glossary(), Version: v.r.CapfindVersion,
 	}
@@ -212,6 +214,9 @@ func (v *view) glossary() []term {
 
 // Say returns a text of the page's language.
 func (p *page) Say(key string) string { return p.W.say(key) }
+
+// Sayf returns a text with figures.
+func (p *page) Sayf(key string, args ...any) string { return p.W.say(key, args...) }
 
 // Script returns the texts that the script shows, as JSON.
 func (p *page) Script() (string, error) {

@@ -22,6 +22,7 @@ func Markdown(w io.Writer, r *sweep.Result, o Options) error {
 	v.markdownVerdict(&b, d)
 	v.markdownWhy(&b)
 	v.sizing(o).section(&b)
+	v.replicas(o).section(&b)
 	if len(r.Limits) > 0 {
 		v.limitsTable().section(&b)
 	}

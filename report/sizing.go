@@ -14,7 +14,7 @@ func (v *view) sizing(o Options) *table {
 		return nil
 	}
 	t := &table{Caption: v.w.say("section.sizing"), Head: []string{v.w.say("col.setting"), v.w.say("col.load"), v.w.say("col.throughput"), v.w.say("col.output"),
-		"TTFT " + v.w.say("stat.mean"), "E2E " + v.w.say("stat.mean"), v.w.say("col.perDay")}}
+		"TTFT " + v.w.say("stat.mean"), v.w.say("col.residence"), v.w.say("col.perDay")}}
 	priced := o.PricePerHour.IsKnown()
 	if priced {
 		t.Head = append(t.Head, v.w.say("col.cost", o.currency()))
@@ -27,21 +27,19 @@ func (v *view) sizing(o Options) *table {
 		if !ok || n < 1 {
 			continue
 		}
-		x := v.at(n, func(s *analysis.Summary) analysis.Number { return s.RequestThroughput })
-		tokens := v.at(n, func(s *analysis.Summary) analysis.Number { return s.OutputThroughput })
+		plan := analysis.PlanReplicas(v.r.Steps, *rec, nil, analysis.Sizing{Concurrency: int(n), PricePerHour: o.PricePerHour.Or(0)})
+		x, tokens := plan.Replica.RequestThroughput, plan.Replica.OutputThroughput
 		if !x.IsKnown() {
 			continue
 		}
-		cells := []cell{str(v.w.say(row.key)), num(row.n, whole(row.n)), num(x, perSecond(x, "req/s")), num(tokens, perSecond(tokens, "tok/s"))}
-		for _, d := range []func(*analysis.Summary) analysis.Dist{func(s *analysis.Summary) analysis.Dist { return s.TTFT }, func(s *analysis.Summary) analysis.Dist { return s.E2E }} {
-			m := v.at(n, func(s *analysis.Summary) analysis.Number { return d(s).Mean })
-			cells = append(cells, num(m, seconds(m)))
-		}
+		ttft := v.at(n, func(s *analysis.Summary) analysis.Number { return s.TTFT.Mean })
+		residence := plan.Replica.ResidenceSeconds
+		cells := []cell{str(v.w.say(row.key)), num(row.n, whole(row.n)), num(x, perSecond(x, "req/s")), num(tokens, perSecond(tokens, "tok/s")),
+			num(ttft, seconds(ttft)), num(residence, seconds(residence))}
 		perDay := number(x.Or(0) * 86400)
 		cells = append(cells, num(perDay, roundFigure(perDay)))
 		if priced {
-			cost := CostPerMillion(o.PricePerHour, tokens)
-			cells = append(cells, num(cost, figure(cost)))
+			cells = append(cells, num(plan.CostPerMillion, figure(plan.CostPerMillion)))
 		}
 		t.Rows = append(t.Rows, tableRow{Step: -1, Cells: cells})
 	}
@@ -51,22 +49,48 @@ func (v *view) sizing(o Options) *table {
 	return t
 }
 
+// replicas says how many replicas carry a request rate, for a series of rates
+// around what one carries; nil where the result supports no plan.
+func (v *view) replicas(o Options) *table {
+	rec := v.r.Recommendation
+	if rec == nil || v.open {
+		return nil
+	}
+	z := analysis.DefaultSizing()
+	z.PricePerHour, z.Currency = o.PricePerHour.Or(0), o.currency()
+	one := analysis.PlanReplicas(v.r.Steps, *rec, nil, z)
+	x, ok := one.Replica.RequestThroughput.Value()
+	if !ok || x <= 0 {
+		return nil
+	}
+	var demands []analysis.Demand
+	for at := niceStep(x / 2); len(demands) < 6; at = niceStep(at * 1.01) {
+		demands = append(demands, analysis.Demand{QPS: at})
+	}
+	t := &table{Caption: v.w.say("section.replicas", significant(z.Growth)),
+		Head: []string{v.w.say("col.demand"), v.w.say("col.replicas"), v.w.say("col.loadEach"), v.w.say("col.inFlightEach")}}
+	if z.PricePerHour > 0 {
+		t.Head = append(t.Head, v.w.say("col.monthly", o.currency()))
+	}
+	for _, row := range analysis.PlanReplicas(v.r.Steps, *rec, demands, z).Rows {
+		if row.Refusal != "" {
+			continue
+		}
+		cells := []cell{num(row.QPS, plain(row.QPS.Or(0))+" req/s"), num(row.Replicas, whole(row.Replicas)),
+			num(row.LoadPerReplica, perSecond(row.LoadPerReplica, "req/s")), num(row.InFlightPerReplica, figure(row.InFlightPerReplica))}
+		if z.PricePerHour > 0 {
+			cells = append(cells, num(row.CostPerMonth, roundFigure(row.CostPerMonth)))
+		}
+		t.add(-1, cells...)
+	}
+	return filled(t)
+}
+
 func (v *view) limitNumber() analysis.Number {
 	if v.r.Limit == nil {
 		return analysis.Number{}
 	}
 	return v.r.Limit.Concurrency
-}
-
-// CostPerMillion returns the cost of a million output tokens: price per hour /
-// (3600 x output tokens per second) x 1e6; unknown where either is.
-func CostPerMillion(pricePerHour, tokensPerSecond analysis.Number) analysis.Number {
-	p, priced := pricePerHour.Value()
-	t, known := tokensPerSecond.Value()
-	if !priced || !known || t <= 0 {
-		return analysis.Number{}
-	}
-	return number(p / (3600 * t) * 1e6)
 }
 
 // at interpolates a figure between the two measured steps around a load;
