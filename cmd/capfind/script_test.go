@@ -33,11 +33,11 @@ func TestScripts(t *testing.T) {
 	})
 }
 
-// setup gives every script simulated servers of its own: $SIM, which is fast and
-// runs 8 requests at once, and $LOCKED, which wants the key "sesame".
+// setup gives every script simulated servers of its own: $SIM, which runs 2
+// requests at once, and $LOCKED, which wants the key "sesame".
 func setup(e *testscript.Env) error {
 	fast := simserver.Default()
-	fast.Slots, fast.StepTime, fast.Prefill = 8, time.Millisecond, 2*time.Millisecond
+	fast.Slots, fast.StepTime, fast.Prefill = 2, 4*time.Millisecond, 4*time.Millisecond
 	locked := fast
 	locked.APIKey = "sesame"
 	for name, cfg := range map[string]simserver.Config{"SIM": fast, "LOCKED": locked} {
@@ -52,16 +52,15 @@ func setup(e *testscript.Env) error {
 	return nil
 }
 
-// exits runs a command and holds its exit code against the first argument; its
-// output can be looked at as after exec.
+// exits runs a command and holds its exit code against the first argument, one
+// code or several such as 0|5 (a measurement may be inconclusive on a machine
+// that is too busy); its output can be looked at as after exec.
 func exits(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
 		ts.Fatalf("usage: exits CODE COMMAND ARGUMENTS")
 	}
-	want, err := strconv.Atoi(args[0])
-	ts.Check(err)
 	got := 0
-	err = ts.Exec(args[1], args[2:]...)
+	err := ts.Exec(args[1], args[2:]...)
 	var exit *exec.ExitError
 	switch {
 	case errors.As(err, &exit):
@@ -69,8 +68,8 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	case err != nil:
 		ts.Fatalf("%v", err)
 	}
-	if got != want {
-		ts.Fatalf("%v exited with %d, want %d", args[1:], got, want)
+	if !slices.Contains(strings.Split(args[0], "|"), strconv.Itoa(got)) {
+		ts.Fatalf("%v exited with %d, want %s", args[1:], got, args[0])
 	}
 }
 
