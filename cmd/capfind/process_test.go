@@ -78,6 +78,7 @@ func exitCodeOf(t *testing.T, err error) int {
 // The first interruption stores what was found, marked incomplete, with a report;
 // resuming goes on from there. A closed terminal is an interruption, too.
 func TestInterruptAndResume(t *testing.T) {
+	t.Parallel()
 	url := slowServer(t)
 	for _, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGHUP} {
 		dir := t.TempDir()
@@ -139,6 +140,7 @@ func finish(t *testing.T, url, result string) *sweep.Result {
 
 // The second interruption ends the process at once, whatever is in flight.
 func TestSecondInterruptEndsAtOnce(t *testing.T) {
+	t.Parallel()
 	cfg := simserver.Default()
 	cfg.StepTime = time.Minute
 	s, err := simserver.Start(cfg)
@@ -169,37 +171,45 @@ func TestSecondInterruptEndsAtOnce(t *testing.T) {
 // Killed at any moment, a sweep leaves a result directory that can be gone on
 // with, and what was measured until then is not measured again.
 func TestKilledAtAnyMoment(t *testing.T) {
+	t.Parallel()
 	url := slowServer(t)
 	for range 4 {
-		dir := t.TempDir()
-		cmd := sweepProcess(url, dir, "--quiet")
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		after := time.Duration(rand.Int64N(int64(1200 * time.Millisecond)))
-		time.Sleep(after)
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-		found, err := filepath.Glob(filepath.Join(dir, "*", sweep.ResultFile))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if len(found) == 0 {
-			continue // killed before the first step was stored: there is nothing to go on with
-		}
-		result := filepath.Dir(found[0])
-		before, err := sweep.Load(result)
-		if err != nil {
-			t.Fatalf("after %v: %v", after, err)
-		}
-		if before.Complete {
-			continue
-		}
-		r := finish(t, url, result)
-		for i, step := range before.Steps {
-			if !r.Steps[i].StartedAt.Equal(step.StartedAt) {
-				t.Errorf("after %v: step %d was measured again", after, i)
-			}
+		t.Run("", func(t *testing.T) {
+			t.Parallel()
+			killedOnce(t, url)
+		})
+	}
+}
+
+func killedOnce(t *testing.T, url string) {
+	dir := t.TempDir()
+	cmd := sweepProcess(url, dir, "--quiet")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	after := time.Duration(rand.Int64N(int64(1200 * time.Millisecond)))
+	time.Sleep(after)
+	_ = cmd.Process.Kill()
+	_ = cmd.Wait()
+	found, err := filepath.Glob(filepath.Join(dir, "*", sweep.ResultFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(found) == 0 {
+		return // killed before the first step was stored: there is nothing to go on with
+	}
+	result := filepath.Dir(found[0])
+	before, err := sweep.Load(result)
+	if err != nil {
+		t.Fatalf("after %v: %v", after, err)
+	}
+	if before.Complete {
+		return
+	}
+	r := finish(t, url, result)
+	for i, step := range before.Steps {
+		if !r.Steps[i].StartedAt.Equal(step.StartedAt) {
+			t.Errorf("after %v: step %d was measured again", after, i)
 		}
 	}
 }
@@ -207,6 +217,7 @@ func TestKilledAtAnyMoment(t *testing.T) {
 // A reader of stdout that went away is an error of the program that prints, and
 // no loss of what was measured.
 func TestBrokenPipe(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	cmd := sweepProcess(slowServer(t), dir, "--quiet", "--concurrency", "1")
 	r, w, err := os.Pipe()
