@@ -32,7 +32,8 @@ func (w Workload) withDefaults() Workload {
 // runs in real time and under testing/synctest, where thousands of requests take
 // milliseconds; there it gives the same samples for the same requests every time.
 // Its length spread is that of the workload: WantOutputTokens varies with the
-// prompt's number, and the answer is as long as wanted. Faults do not apply.
+// prompt's number, and the answer is as long as wanted. Faults do not apply, and
+// prompts have no text that a prefix cache could know.
 type Doer struct {
 	cfg      Config
 	workload Workload

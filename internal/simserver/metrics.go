@@ -146,6 +146,14 @@ func (s *Server) tgiMetrics(e *exposition, st State, c *counters) {
 	e.gauge("tgi_batch_current_max_tokens", "Maximum tokens the current batch will grow to.", float64(s.cfg.KVTokens))
 	e.histogram("tgi_request_queue_duration", "Request queue duration.", &c.queueTime)
 	e.histogram("tgi_request_duration", "Request duration.", &c.e2e)
+	for _, f := range []struct {
+		name string
+		sum  uint64
+	}{{"tgi_request_input_length", st.PromptTokens}, {"tgi_request_generated_tokens", c.outputTokens}} {
+		e.family(f.name, "summary", "Tokens per request.")
+		e.sample(f.name+"_sum", "", float64(f.sum))
+		e.sample(f.name+"_count", "", float64(c.finished))
+	}
 }
 
 func (s *Server) llamaMetrics(e *exposition, st State) {

@@ -212,7 +212,7 @@ func TestMetrics(t *testing.T) {
 			`vllm:time_to_first_token_seconds_bucket{model_name="simulated-model",engine="0",le="+Inf"} 1`, "vllm:request_queue_time_seconds_sum", "vllm:cache_config_info{block_size",
 		},
 		simserver.SGLang:   {`sglang:num_running_reqs{model_name="simulated-model"} 0`, "sglang:token_usage", "sglang:num_queue_reqs"},
-		simserver.TGI:      {"tgi_queue_size 0", "tgi_batch_current_size 0", "tgi_request_queue_duration_count 1"},
+		simserver.TGI:      {"tgi_queue_size 0", "tgi_batch_current_size 0", "tgi_request_queue_duration_count 1", "tgi_request_generated_tokens_sum 10"},
 		simserver.LlamaCpp: {"llamacpp:requests_processing 0", "llamacpp:requests_deferred 0"},
 	} {
 		c := quick()
@@ -414,6 +414,27 @@ func TestKillAndRestart(t *testing.T) {
 			t.Fatal("not back after Restart")
 		}
 		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+// TestPreemptedStreamsGoOn: a stream whose memory is taken pauses, and no token
+// is lost or sent twice.
+func TestPreemptedStreamsGoOn(t *testing.T) {
+	c := quick()
+	c.Slots, c.KVTokens = 0, 250
+	s := start(t, c)
+	cl := client(t, s, "openai-chat", func(c *loadgen.ClientConfig) { c.Source = source{60} })
+	var wg sync.WaitGroup
+	for i := range 12 {
+		wg.Go(func() {
+			if got := do(t, cl, i); got.Class != loadgen.Success || got.OutputTokens != 60 || got.OutputEvents != 60 {
+				t.Errorf("%s %s: %d tokens in %d events, want 60 in 60", got.Class, got.Message, got.OutputTokens, got.OutputEvents)
+			}
+		})
+	}
+	wg.Wait()
+	if st := s.State(); st.Preemptions == 0 || st.Running != 0 || st.KVUsage != 0 {
+		t.Errorf("%+v, want preemptions and an empty server", st)
 	}
 }
 

@@ -90,10 +90,7 @@ func TestHoldRaisesSuccess(t *testing.T) {
 
 func TestTimeScaleMovesNoLimit(t *testing.T) {
 	for _, c := range Cases() {
-		fast := c
-		fast.Config.TimeScale = 10
-		fast.Rules.MaxTTFT /= 10
-		a, b := c.Truth(), fast.Truth()
+		a, b := c.Truth(), c.Scaled(10).Truth()
 		if a.Limit.N != b.Limit.N || a.BoundBy != b.BoundBy || a.Ladder.FirstBad != b.Ladder.FirstBad {
 			t.Errorf("%s: %+v by %s, ten times as fast %+v by %s", c.Name, a.Limit, a.BoundBy, b.Limit, b.BoundBy)
 		}
