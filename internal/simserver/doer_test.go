@@ -215,9 +215,10 @@ func TestDoerCancelFreesTheSlot(t *testing.T) {
 	})
 }
 
-// TestDoerIsDeterministic runs a noisy server twice: the same samples.
+// TestDoerIsDeterministic runs a noisy server twice, the workers of one instant in
+// another order: the same samples.
 func TestDoerIsDeterministic(t *testing.T) {
-	run := func() (out []string) {
+	run := func(workers []int) (out []string) {
 		synctest.Test(t, func(t *testing.T) {
 			cfg := Default()
 			cfg.Slots, cfg.LengthSpread, cfg.StepTimePerRequest = 8, 0.5, time.Millisecond
@@ -226,7 +227,7 @@ func TestDoerIsDeterministic(t *testing.T) {
 			start := time.Now()
 			var mu sync.Mutex
 			var wg sync.WaitGroup
-			for w := range 20 {
+			for _, w := range workers {
 				wg.Go(func() {
 					for i := range 20 {
 						_ = d.Do(t.Context(), start, loadgen.Sample{PromptIndex: 100*w + i}, func(s *loadgen.Sample) {
@@ -242,7 +243,13 @@ func TestDoerIsDeterministic(t *testing.T) {
 		slices.Sort(out)
 		return out
 	}
-	if a, b := run(), run(); !slices.Equal(a, b) {
+	order := make([]int, 20)
+	for i := range order {
+		order[i] = i
+	}
+	a := run(order)
+	slices.Reverse(order)
+	if b := run(order); !slices.Equal(a, b) {
 		t.Error("two runs with the same seed differ")
 	}
 }

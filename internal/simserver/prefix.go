@@ -2,6 +2,7 @@ package simserver
 
 import (
 	"container/list"
+	"slices"
 	"sync"
 )
 
@@ -31,24 +32,31 @@ func (p *prefixCache) lookup(ids []uint32) (cached int) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	h, hit := uint64(0), true
+	hashes := make([]uint64, 0, len(ids)/p.blockSize)
+	h := uint64(0)
 	for end := p.blockSize; end <= len(ids); end += p.blockSize {
 		for _, id := range ids[end-p.blockSize : end] {
 			h = mix(h ^ uint64(id))
 		}
-		e, known := p.blocks[h]
-		if known {
+		hashes = append(hashes, h)
+	}
+	for _, h := range hashes {
+		if _, known := p.blocks[h]; !known {
+			break
+		}
+		cached += p.blockSize
+	}
+	// Last block first: a prefix without its end is of use, an end without its
+	// prefix is not, so the end has to go first.
+	for _, h := range slices.Backward(hashes) {
+		if e, known := p.blocks[h]; known {
 			p.order.MoveToFront(e)
 		} else {
 			p.blocks[h] = p.order.PushFront(h)
 		}
-		if hit = hit && known; hit {
-			cached = end
-		}
 	}
 	for len(p.blocks) > p.capacity {
-		oldest := p.order.Back()
-		delete(p.blocks, p.order.Remove(oldest).(uint64))
+		delete(p.blocks, p.order.Remove(p.order.Back()).(uint64))
 	}
 	if cached == len(ids) && cached > 0 {
 		cached -= p.blockSize

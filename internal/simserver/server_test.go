@@ -6,7 +6,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -435,6 +437,26 @@ func TestPreemptedStreamsGoOn(t *testing.T) {
 	wg.Wait()
 	if st := s.State(); st.Preemptions == 0 || st.Running != 0 || st.KVUsage != 0 {
 		t.Errorf("%+v, want preemptions and an empty server", st)
+	}
+}
+
+// TestKillCutsIdleConnections: a dead process holds no connection open.
+func TestKillCutsIdleConnections(t *testing.T) {
+	s := start(t, quick())
+	c, err := net.Dial("tcp", strings.TrimPrefix(s.URL(), "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	_, _ = c.Write([]byte("GET /health HTTP/1.1\r\nHost: x\r\n\r\n"))
+	b := make([]byte, 4096)
+	if _, err := c.Read(b); err != nil {
+		t.Fatal(err)
+	}
+	s.Kill()
+	_ = c.SetReadDeadline(time.Now().Add(5 * time.Second))
+	if _, err := c.Read(b); err == nil || os.IsTimeout(err) {
+		t.Errorf("the connection outlived the server: %v", err)
 	}
 }
 

@@ -101,6 +101,11 @@ func (st *stream) untilFirst() bool { return st.untilToken(0) }
 
 // untilToken waits for the deadline of the k-th token (from 0), and notes how
 // late that was noticed. False: there is none, the stream is over.
+//
+// A deadline that moves back while it is waited for, because more requests came,
+// is waited for again. One that moves forward, because a request left, is not
+// heard of: waking every stream for that would cost more than the fraction of a
+// step by which this one token is late, and the lateness shows it.
 func (st *stream) untilToken(k int) bool {
 	s := st.s
 	for {
