@@ -66,7 +66,7 @@ func (b *body) promptIDs() ([]uint32, error) {
 	case len(b.InputIDs) > 0:
 		return b.InputIDs, nil
 	case b.Inputs != nil:
-		return tokenIDs([]uint32{1}, *b.Inputs), nil
+		return tokenIDs([]uint32{beginToken}, *b.Inputs), nil
 	}
 	raw := b.Prompt
 	if len(raw) == 0 {
@@ -77,7 +77,7 @@ func (b *body) promptIDs() ([]uint32, error) {
 	}
 	var text string
 	if json.Unmarshal(raw, &text) == nil {
-		return tokenIDs([]uint32{1}, text), nil
+		return tokenIDs([]uint32{beginToken}, text), nil
 	}
 	var ids []uint32
 	if json.Unmarshal(raw, &ids) == nil {
@@ -100,9 +100,9 @@ func chatIDs(raw json.RawMessage) ([]uint32, error) {
 	if len(messages) == 0 {
 		return nil, errPrompt
 	}
-	ids := []uint32{1}
+	ids := []uint32{beginToken}
 	for _, m := range messages {
-		ids = append(ids, 2, tokenID(m.Role), 2, 2) // tokensPerMessage of them
+		ids = append(ids, templateToken, tokenID(m.Role), templateToken, templateToken)
 		var text string
 		if json.Unmarshal(m.Content, &text) == nil {
 			ids = tokenIDs(ids, text)
@@ -123,7 +123,7 @@ func chatIDs(raw json.RawMessage) ([]uint32, error) {
 			}
 		}
 	}
-	return append(ids, 2, 2, 2), nil // tokensForAnswer of them
+	return append(ids, templateToken, templateToken, templateToken), nil
 }
 
 // read turns a request's body into an ask; or says what to answer instead.

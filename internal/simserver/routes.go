@@ -132,7 +132,7 @@ func (s *Server) tokenize(w http.ResponseWriter, r *http.Request) {
 	if b.Content != nil {
 		ids, err = tokenIDs(nil, *b.Content), nil
 		if b.AddSpecial {
-			ids = append([]uint32{1}, ids...)
+			ids = append([]uint32{beginToken}, ids...)
 		}
 	}
 	switch {

@@ -15,12 +15,11 @@ import (
 //     character for example;
 //   - a white-space character that no letter follows, or a line end, is one too.
 //
-// Completions start with a beginning-of-text token; a chat adds 4 tokens a
-// message and 3 for the answer's start.
+// A prompt starts with a beginning-of-text token; a chat's template puts 4 tokens
+// around each message and 3 before the answer.
 const (
-	tokensAtStart    = 1
-	tokensPerMessage = 4
-	tokensForAnswer  = 3
+	beginToken    = 1
+	templateToken = 2
 )
 
 // tokenIDs returns the tokens' numbers: hashes of their text, below 32000. It
