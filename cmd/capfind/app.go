@@ -72,6 +72,8 @@ func (a *app) commands() []*cli.Command {
 		a.runCommand(),
 		a.soakCommand(),
 		a.planCommand(),
+		a.reportCommand(),
+		a.compareCommand(),
 		a.selftestCommand(),
 		a.simulateCommand(),
 		a.initCommand(),

@@ -249,7 +249,7 @@ func (b *bench) prepareClient(ctx context.Context) error {
 func (b *bench) makeDirectory() error {
 	b.describe()
 	if b.store == nil {
-		dir, err := b.freshDirectory()
+		dir, err := freshDirectory(b.file.Output.Dir, b.result.Name)
 		if err != nil {
 			return err
 		}
@@ -259,23 +259,6 @@ func (b *bench) makeDirectory() error {
 		b.onClose(func() { b.store.Close() })
 	}
 	return sweep.WriteFile(filepath.Join(b.store.Dir(), "config.yaml"), b.file.YAML())
-}
-
-// freshDirectory names a directory that does not exist yet: the name and the
-// time, and a number where a run of the same second has taken that.
-func (b *bench) freshDirectory() (string, error) {
-	base := filepath.Join(b.file.Output.Dir, b.result.Name+"-"+time.Now().UTC().Format("20060102T150405Z"))
-	dir := base
-	for n := 2; ; n++ {
-		_, err := os.Lstat(dir)
-		if errors.Is(err, os.ErrNotExist) {
-			return dir, nil
-		}
-		if err != nil {
-			return "", fmt.Errorf("output.dir: %w", err)
-		}
-		dir = fmt.Sprintf("%s-%d", base, n)
-	}
 }
 
 // describe writes into the result what is known before the first request.

@@ -43,39 +43,40 @@ func (b *bench) conclude(r *sweep.Result, measured error, format string) error {
 		b.logf("what was measured until then is in %s", b.store.Dir())
 		return err
 	}
-	if err := b.printResult(r, format); err != nil {
+	seen := !b.console.quiet && isTerminal(b.stdout) && isTerminal(b.stderr)
+	if err := b.printResult(b.store.Dir(), r, format, seen); err != nil {
 		return err
 	}
 	return outcome(r)
 }
 
-// printResult prints the result in the form that was asked for.
-func (b *bench) printResult(r *sweep.Result, format string) error {
-	dir := b.store.Dir()
+// printResult prints a result in the form that was asked for; seen says that
+// its steps are on the same screen already.
+func (a *app) printResult(dir string, r *sweep.Result, format string, seen bool) error {
 	switch format {
 	case "json":
 		if r.Command == "run" && len(r.Steps) > 0 {
-			return b.printPoint(r)
+			return a.printPoint(r)
 		}
-		return b.printFile(filepath.Join(dir, sweep.ResultFile))
+		return a.printFile(filepath.Join(dir, sweep.ResultFile))
 	case "markdown":
-		return b.printFile(filepath.Join(dir, "report.md"))
+		return a.printFile(filepath.Join(dir, "report.md"))
 	case "csv":
-		return b.printFile(filepath.Join(dir, "steps.csv"))
+		return a.printFile(filepath.Join(dir, "steps.csv"))
 	}
-	return b.print(b.tableFor(r) + answerText(r, styleFor(b.stdout), width(b.stdout), dir))
+	return a.print(tableFor(r, seen) + answerText(r, styleFor(a.stdout), width(a.stdout), dir))
 }
 
-// tableFor is the step table where the reader of stdout has not just seen it
-// grow on stderr.
-func (b *bench) tableFor(r *sweep.Result) string {
+// tableFor is what stands above the answer: vLLM's console block of a single
+// load point, else the step table.
+func tableFor(r *sweep.Result, seen bool) string {
 	if r.Command == "run" && len(r.Steps) > 0 {
 		var block strings.Builder
 		if err := report.VLLMLog(&block, &r.Steps[len(r.Steps)-1], r); err == nil {
 			return block.String() + "\n"
 		}
 	}
-	if !b.console.quiet && isTerminal(b.stdout) && isTerminal(b.stderr) {
+	if seen {
 		return "\n"
 	}
 	return stepTable(r.Steps) + "\n"
@@ -83,7 +84,7 @@ func (b *bench) tableFor(r *sweep.Result) string {
 
 // printPoint prints a single load point as JSON: vLLM's keys and those of
 // result.json side by side.
-func (b *bench) printPoint(r *sweep.Result) error {
+func (a *app) printPoint(r *sweep.Result) error {
 	both := map[string]json.RawMessage{}
 	theirs, err := report.VLLMStep(&r.Steps[len(r.Steps)-1], r)
 	if err == nil {
@@ -102,7 +103,7 @@ func (b *bench) printPoint(r *sweep.Result) error {
 	if err != nil {
 		return fmt.Errorf("encoding the result: %w", err)
 	}
-	return b.print(string(ours) + "\n")
+	return a.print(string(ours) + "\n")
 }
 
 func (a *app) printFile(path string) error {

@@ -28,6 +28,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": exits,
 			"found": found,
+			"alias": alias,
 		},
 		Setup: setup,
 	})
@@ -70,6 +71,21 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	if !slices.Contains(strings.Split(args[0], "|"), strconv.Itoa(got)) {
 		ts.Fatalf("%v exited with %d, want %s", args[1:], got, args[0])
+	}
+}
+
+// alias sets variables to the one path that each pattern names.
+func alias(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args)%2 != 0 {
+		ts.Fatalf("usage: alias NAME PATTERN...")
+	}
+	for i := 0; i < len(args); i += 2 {
+		paths, err := filepath.Glob(ts.MkAbs(args[i+1]))
+		ts.Check(err)
+		if len(paths) != 1 {
+			ts.Fatalf("%s names %v, want one path", args[i+1], paths)
+		}
+		ts.Setenv(args[i], paths[0])
 	}
 }
 

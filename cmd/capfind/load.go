@@ -1,0 +1,87 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/capfind/capfind/report"
+	"github.com/capfind/capfind/sweep"
+)
+
+// isResult reports whether a path is a result directory or its result.json.
+func isResult(path string) bool {
+	if filepath.Base(path) == sweep.ResultFile {
+		return true
+	}
+	_, err := os.Stat(filepath.Join(path, sweep.ResultFile))
+	return err == nil
+}
+
+// loadResult reads whatever holds a result: a result directory, its result.json,
+// a file of vLLM's benchmark, or a directory of such files as the guide's script
+// leaves it.
+func loadResult(path string) (*sweep.Result, error) {
+	if isResult(path) {
+		return sweep.Load(path)
+	}
+	files, err := vllmFiles(path)
+	if err != nil {
+		return nil, err
+	}
+	return report.FromVLLM(files)
+}
+
+// vllmFiles lists the files of vLLM's benchmark that a path stands for.
+func vllmFiles(path string) ([]string, error) {
+	info, err := os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, usagef("%s: no such file or directory", path)
+	case err != nil:
+		return nil, err
+	case !info.IsDir():
+		return []string{path}, nil
+	}
+	files, err := filepath.Glob(filepath.Join(path, "concurrency_*.json"))
+	if err == nil && len(files) == 0 {
+		files, err = filepath.Glob(filepath.Join(path, "*.json"))
+	}
+	if err == nil && len(files) == 0 {
+		return nil, usagef("%s holds neither a %s nor JSON files of vLLM's benchmark", path, sweep.ResultFile)
+	}
+	return files, err
+}
+
+// nameOf is what a result is called beside others.
+func nameOf(path string) string {
+	clean := filepath.Clean(path)
+	if filepath.Base(clean) == sweep.ResultFile {
+		clean = filepath.Dir(clean)
+	}
+	if abs, err := filepath.Abs(clean); err == nil {
+		clean = abs
+	}
+	return strings.TrimSuffix(filepath.Base(clean), ".json")
+}
+
+// freshDirectory names a directory that does not exist yet: the name and the
+// time, and a number where another of the same second has taken that.
+func freshDirectory(parent, name string) (string, error) {
+	base := filepath.Join(parent, name+"-"+time.Now().UTC().Format("20060102T150405Z"))
+	dir := base
+	for n := 2; ; n++ {
+		_, err := os.Lstat(dir)
+		if errors.Is(err, fs.ErrNotExist) {
+			return dir, nil
+		}
+		if err != nil {
+			return "", fmt.Errorf("no result directory can be made: %w", err)
+		}
+		dir = fmt.Sprintf("%s-%d", base, n)
+	}
+}
