@@ -160,3 +160,16 @@ func TestMentionedSourceFilesExist(t *testing.T) {
 		}
 	}
 }
+
+// TestCommandsExist: what the pages tell to run can be run.
+func TestCommandsExist(t *testing.T) {
+	code := sources(t)
+	command := regexp.MustCompile("(?m)(?:`|^    )capfind ([a-z]+)")
+	for name, text := range pages(t) {
+		for _, m := range command.FindAllStringSubmatch(text, -1) {
+			if !regexp.MustCompile(`Name:\s+"` + m[1] + `"`).MatchString(code) {
+				t.Errorf("%s: there is no command capfind %s", name, m[1])
+			}
+		}
+	}
+}
