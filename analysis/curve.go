@@ -50,7 +50,7 @@ type CurvePoint struct {
 // CurveInput is one measured load point of a curve.
 type CurveInput struct {
 	Concurrency float64
-	Residence   float64   // R = N/X, seconds
+	Residence   float64   // R = N/X, seconds; at the same mean length of answers for all points
 	SE          float64   // its standard error; 0 where unknown
 	Batches     []float64 // what varied, batch by batch, for the bootstrap: only its shape counts; may be nil
 	Requests    int       // that it rests on
@@ -70,31 +70,6 @@ const (
 	curvePoints  = 81
 	neverClaimed = "no model is trusted"
 )
-
-// CurveInputs takes the points of a curve out of steps: those whose figures are
-// the server's own (not the client's limit) and whose success rate is at least
-// minSuccess, for throughput is shaped by something else where requests fail.
-// Where answers differ in length, every point is brought to their common mean.
-func CurveInputs(steps []Step, minSuccess float64) []CurveInput {
-	var in []CurveInput
-	control := newLengthControl(steps)
-	for i := range steps {
-		s := &steps[i]
-		sum := s.Verdict()
-		if s.Steady != nil && s.Abandoned == "" {
-			sum = s.Steady // a short window has a wide error, a whole run a bias
-		}
-		x, ok := sum.RequestThroughput.Value()
-		if !ok || x <= 0 || s.ClientLimited() || sum.SuccessRate.Or(0) < minSuccess {
-			continue
-		}
-		n := float64(s.Concurrency)
-		c := control.apply(sum, n)
-		in = append(in, CurveInput{Concurrency: n, Residence: n / c.throughput, SE: n / c.throughput * c.relativeSE(),
-			Batches: c.services, Requests: sum.Completed + sum.Failed})
-	}
-	return in
-}
 
 // Fit chooses a model by AICc and says where its knee and its peak are, with 95 %
 // intervals by a bootstrap of the batches within the points, model choice

@@ -44,6 +44,9 @@ func (v Violation) String() string {
 	return fmt.Sprintf("%.4g at %s, %.4g would fit the other steps (%.1f standard errors)", v.Value, number(v.Concurrency), v.Expected, v.Errors)
 }
 
+// violationGate is the share of a value below which no deviation counts.
+const violationGate = 0.05
+
 // Violations holds points that ought never to fall with concurrency against
 // their isotonic fit and returns those that miss it by more than 2 standard
 // errors and 5 %. Of many points some miss by 2 by chance, so the bound grows
@@ -60,7 +63,7 @@ func Violations(points []CrossingPoint) []Violation {
 		p := pts[i]
 		bound := max(2, distuv.StudentsT{Sigma: 1, Nu: p.Dof}.Quantile(1-0.025/float64(len(pts))))
 		off := math.Abs(p.Value - fit)
-		if off > bound*p.SE && off > driftGate*math.Abs(fit) {
+		if off > bound*p.SE && off > violationGate*math.Abs(fit) {
 			out = append(out, Violation{p.Concurrency, p.Value, fit, off / p.SE})
 		}
 	}

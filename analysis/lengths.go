@@ -6,8 +6,7 @@ import "math"
 // differ in length, a step that happened to draw long ones looks slow. The time
 // in service is p + t (L-1), with L and the time per token t known of every
 // request, so each step's figures are brought to the mean length of all steps
-// together (a control variate with the coefficient that physics gives). With a
-// spread of 0.5 it makes a hundred requests worth what took thousands before.
+// together: a control variate with the coefficient that physics gives.
 type lengthControl struct {
 	tokens float64 // mean output tokens of a success over all steps; 0: unknown
 	se     float64 // relative standard error of that mean as the workload's
@@ -63,17 +62,13 @@ func (c lengthControl) scales(tokens, completed int, decode float64) (onDecode, 
 
 // controlled is what length control makes of a summary.
 type controlled struct {
-	throughput float64   // requests/s
-	service    float64   // p + decode time, seconds
-	decode     float64   // E2E - TTFT, seconds
-	services   []float64 // of the batches
-	serviceSE  float64   // of service, relative
-	endsSE     float64   // of throughput, relative: what the ends of the window add
-	known      bool      // the errors are
+	throughput float64 // requests/s
+	service    float64 // p + decode time, seconds
+	decode     float64 // E2E - TTFT, seconds
+	serviceSE  float64 // of service, relative
+	endsSE     float64 // of throughput, relative: what the ends of the window add
+	known      bool    // the errors are
 }
-
-// relativeSE is the standard error of the throughput, a share of it.
-func (c controlled) relativeSE() float64 { return math.Hypot(c.serviceSE, c.endsSE) }
 
 // apply brings a summary to the common length. A full server's throughput is one
 // over its service time, an idle one's time in system is the service time: either
@@ -85,13 +80,14 @@ func (c lengthControl) apply(sum *Summary, concurrency float64) controlled {
 	onDecode, onService := c.scales(sum.OutputTokens, sum.Completed, decode)
 	out := controlled{throughput: sum.RequestThroughput.Or(0) / onService, decode: decode * onDecode}
 	out.service = c.floor + out.decode
+	var services []float64
 	for _, b := range sum.Batches {
 		e2e, ok1 := b.E2E.Value()
 		ttft, ok2 := b.TTFT.Value()
 		if ok1 && ok2 {
 			d := max(0, e2e-ttft)
 			scale, _ := c.scales(b.OutputTokens, b.Completed, d)
-			out.services = append(out.services, c.floor+d*scale)
+			services = append(services, c.floor+d*scale)
 		}
 	}
 	plain, known := sum.RequestThroughputSE.Value()
@@ -100,7 +96,7 @@ func (c lengthControl) apply(sum *Summary, concurrency float64) controlled {
 	}
 	plain /= sum.RequestThroughput.Or(0)
 	out.known = true
-	service, ok := standardError(out.services).Value()
+	service, ok := standardError(services).Value()
 	residence := sum.MeanResidenceSeconds.Or(0)
 	if !ok || sum.Failed > 0 || out.service <= 0 || residence <= 0 {
 		out.serviceSE = plain
@@ -110,4 +106,36 @@ func (c lengthControl) apply(sum *Summary, concurrency float64) controlled {
 	out.serviceSE = service / out.service
 	out.endsSE = plain * math.Sqrt(queued*min(1, concurrency/float64(max(sum.Completed, 1))))
 	return out
+}
+
+// predict is what one step alone says of where latency meets the threshold if a
+// queue is what it grows by: N* = X (T + D), the number in flight at which a
+// request that leaves after the threshold and its own time D past it has met as
+// many departures as there were requests before it (Little's law). For the mean
+// TTFT D is the time after the first token, for E2E it is nothing. Another
+// statistic lies a fixed distance from the mean, for a longer queue shifts them
+// all alike.
+//
+// X is that of Little's law: simulated, it errs half as much as counting
+// departures does, which end in mid-wave.
+func (c lengthControl) predict(p *CrossingPoint, sum *Summary, d Dist, metric, statistic string, threshold float64) {
+	if !sum.RequestThroughput.IsKnown() || sum.Completed == 0 {
+		return
+	}
+	v := c.apply(sum, p.Concurrency)
+	if !v.known || v.service <= 0 {
+		return
+	}
+	within := threshold - (p.Value - d.Mean.Or(0))
+	p.Throughput, p.Predicted = v.throughput, v.throughput*(within+v.decode)
+	// A longer service time lowers X and raises D, so N* feels only part of it.
+	felt := v.throughput * math.Abs(within-c.floor)
+	if metric == "e2e" {
+		p.Predicted = v.throughput * within
+		felt = p.Predicted
+	}
+	// What a percentile's distance from the mean adds.
+	more := max(0, math.Pow(d.StatisticSE(statistic).Or(0), 2)-math.Pow(d.SE.Or(0), 2))
+	p.PredictedSE = math.Sqrt(math.Pow(felt*v.serviceSE, 2) + math.Pow(p.Predicted*v.endsSE, 2) + v.throughput*v.throughput*more)
+	p.SharedSE = felt * c.se
 }

@@ -26,44 +26,12 @@ func LatencyPoints(steps []Step, metric, statistic string, threshold float64) []
 		if p.SE == 0 {
 			p.SE = d.Std.Or(0) // too few requests for an error: one of them could be the truth
 		}
-		if metric != "tpot" && s.VerdictBasis == BasisSteady {
+		if (metric == "ttft" || metric == "e2e") && s.VerdictBasis == BasisSteady {
 			control.predict(&p, sum, d, metric, statistic, threshold)
 		}
 		out = append(out, p)
 	}
 	return out
-}
-
-// predict is what one step alone says of where latency meets the threshold if a
-// queue is what it grows by: N* = X (T + D), the number in flight at which a
-// request that leaves after the threshold and its own time D past it has met as
-// many departures as there were requests before it (Little's law). For the mean
-// TTFT D is the time after the first token, for E2E it is nothing. Another
-// statistic lies a fixed distance from the mean, for a longer queue shifts them
-// all alike.
-//
-// X is that of Little's law: simulated, it errs half as much as counting
-// departures does, which end in mid-wave.
-func (c lengthControl) predict(p *CrossingPoint, sum *Summary, d Dist, metric, statistic string, threshold float64) {
-	if !sum.RequestThroughput.IsKnown() || sum.Completed == 0 {
-		return
-	}
-	v := c.apply(sum, p.Concurrency)
-	if !v.known || v.service <= 0 {
-		return
-	}
-	within := threshold - (p.Value - d.Mean.Or(0))
-	p.Throughput, p.Predicted = v.throughput, v.throughput*(within+v.decode)
-	// A longer service time lowers X and raises D, so N* feels only part of it.
-	felt := v.throughput * math.Abs(within-c.floor)
-	if metric == "e2e" {
-		p.Predicted = v.throughput * within
-		felt = p.Predicted
-	}
-	// What a percentile's distance from the mean adds.
-	more := max(0, math.Pow(d.StatisticSE(statistic).Or(0), 2)-math.Pow(d.SE.Or(0), 2))
-	p.PredictedSE = math.Sqrt(math.Pow(felt*v.serviceSE, 2) + math.Pow(p.Predicted*v.endsSE, 2) + v.throughput*v.throughput*more)
-	p.SharedSE = felt * c.se
 }
 
 // Metric returns the distribution with the name it has in an SLO: ttft, tpot,

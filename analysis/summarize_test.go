@@ -190,9 +190,10 @@ func TestRunCutShort(t *testing.T) {
 }
 
 func TestBatchMeansCoverTheTruth(t *testing.T) {
+	skipStatistics(t)
 	for _, n := range []int{20, 91, 200} {
 		coverX, coverTTFT := 0, 0
-		const runs = 100
+		const runs = 60
 		for seed := range uint64(runs) {
 			c := slots(n)
 			c.cv, c.seed, c.stagger = 0.5, seed, 2100*ms
@@ -209,7 +210,7 @@ func TestBatchMeansCoverTheTruth(t *testing.T) {
 			coverTTFT += within(s.Steady.TTFT.Mean, s.Steady.TTFTSE, (float64(n)-m)*2.1/m+0.1)
 		}
 		t.Logf("N=%d: 95 %% intervals cover throughput in %.1f %%, TTFT in %.1f %% of %d runs", n, 100*float64(coverX)/runs, 100*float64(coverTTFT)/runs, runs)
-		if coverX < 0.88*runs || coverTTFT < 0.88*runs {
+		if coverX < runs*88/100 || coverTTFT < runs*88/100 {
 			t.Errorf("N=%d: coverage too low", n)
 		}
 	}

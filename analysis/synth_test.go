@@ -4,6 +4,7 @@ import (
 	"container/heap"
 	"math"
 	"math/rand/v2"
+	"testing"
 	"time"
 
 	"github.com/capfind/capfind/loadgen"
@@ -138,5 +139,14 @@ func gamma(rng *rand.Rand, cv float64) float64 {
 		if math.Log(1-rng.Float64()) < 0.5*x*x+d-d*v+d*math.Log(v) {
 			return d * v * boost / k
 		}
+	}
+}
+
+// skipStatistics skips a test that repeats a simulation many times where the race
+// detector makes that slow: there is no concurrency here for it to look at.
+func skipStatistics(t *testing.T) {
+	t.Helper()
+	if underRace {
+		t.Skip("pure statistics: run without the race detector")
 	}
 }
