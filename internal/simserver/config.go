@@ -10,9 +10,9 @@ import (
 // it refuses work.
 type Kind string
 
-// The servers that can be imitated. Every kind answers all protocols; the kind
-// settles the metrics dialect, the overload answers and which of the
-// administrative paths exist.
+// The servers that can be imitated. Every kind answers OpenAI's protocols and its
+// own, and has the administrative paths, the metric names and the overload
+// answers of the real one; the paths of others are a 404.
 const (
 	VLLM     Kind = "vllm"
 	SGLang   Kind = "sglang"

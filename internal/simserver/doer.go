@@ -52,7 +52,7 @@ func NewDoer(cfg Config, w Workload) (*Doer, error) {
 		return nil, err
 	}
 	d := &Doer{cfg: cfg.withDefaults(), workload: w.withDefaults()}
-	d.driver = driver{core: newCore(cfg), lazy: true, before: d.flush}
+	d.driver = driver{core: newCore(cfg), before: d.flush}
 	return d, nil
 }
 

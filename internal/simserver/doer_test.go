@@ -39,6 +39,10 @@ func closedLoop(d *Doer, n int, hold, stagger, from, length time.Duration) []loa
 				var got loadgen.Sample
 				first := loadgen.Sample{PromptIndex: next(), Ready: time.Since(start)}
 				_ = d.Do(context.Background(), start, first, func(s *loadgen.Sample) { got = *s })
+				if heard := time.Since(start); heard != got.End {
+					// A slot that stands idle meanwhile would be load that is only claimed.
+					panic(fmt.Sprintf("prompt %d ended at %v and was heard of at %v", got.PromptIndex, got.End, heard))
+				}
 				if got.Sent >= from && got.Sent < from+length {
 					mu.Lock()
 					out = append(out, got)

@@ -13,9 +13,6 @@ type driver struct {
 	core  *core
 	base  time.Time // the core's offset 0
 	timer *time.Timer
-	// lazy drivers wake only for what ends a wait of a whole request; others for
-	// every event, first tokens among them.
-	lazy bool
 	// before, where set, runs under mu ahead of every advance.
 	before func()
 }
@@ -52,11 +49,7 @@ func (d *driver) rearm() {
 	if d.core.inServer() == 0 {
 		return
 	}
-	next := d.core.nextEvent
-	if d.lazy {
-		next = d.core.nextVisible
-	}
-	if at := next(); at < forever {
+	if at := d.core.nextEvent(); at < forever {
 		d.wakeIn(at - d.now())
 	}
 }

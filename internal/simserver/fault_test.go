@@ -3,6 +3,7 @@ package simserver_test
 import (
 	"fmt"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -135,6 +136,9 @@ func TestFaultsOnTheWire(t *testing.T) {
 		t.Run(mode, func(t *testing.T) {
 			t.Parallel()
 			c := quick()
+			if strings.HasPrefix(mode, "reasoning") {
+				c.StepTime = 50 * time.Millisecond // far enough apart for a reader that takes several events at once
+			}
 			c.Faults = []simserver.Fault{want.fault}
 			s := start(t, c)
 			cl := client(t, s, "openai-chat", func(c *loadgen.ClientConfig) {
