@@ -18,8 +18,9 @@ import (
 // with ten waves of requests the time in system comes out about 2 % too short,
 // which moves a fitted knee by as much.
 type Level struct {
-	Requests int          `json:"requests"` // successes that it rests on
-	Batches  []LevelBatch `json:"batches"`  // in order of dispatch
+	Requests int          `json:"requests"`          // successes that it rests on
+	PerToken float64      `json:"per_token_seconds"` // by how much a longer answer takes longer: slope of decode time over output tokens
+	Batches  []LevelBatch `json:"batches"`           // in order of dispatch
 }
 
 // LevelBatch is a stretch of consecutive successes; means.
@@ -51,7 +52,32 @@ func LevelOf(runs []loadgen.Run) *Level {
 	if l.Requests == 0 {
 		return nil
 	}
+	l.PerToken = perToken(parts)
 	return l
+}
+
+// perToken is the slope of decode time over output tokens by least squares over
+// the requests; 0 where lengths hardly differ, and never more than the mean time
+// per token, beyond which it could only be chance.
+func perToken(parts []part) float64 {
+	var tokens, decode []float64
+	for i := range parts {
+		for _, s := range parts[i].cohort {
+			r, ok := s.Residence()
+			if !ok || s.Class != loadgen.Success {
+				continue
+			}
+			ttft, _ := s.TTFT()
+			tokens = append(tokens, float64(s.OutputTokens))
+			decode = append(decode, (r - ttft).Seconds())
+		}
+	}
+	mean, spread := stat.PopMeanStdDev(tokens, nil)
+	if len(tokens) < 3 || mean <= 1 || spread < 0.01*mean {
+		return 0
+	}
+	_, slope := stat.LinearRegression(tokens, decode, nil, false)
+	return min(max(slope, 0), stat.Mean(decode, nil)/(mean-1))
 }
 
 // settledCohort are the window's successes without those that saw the drain.
@@ -128,10 +154,10 @@ func (l *Level) Mean() LevelBatch {
 //
 //	D* = D + t (L - l),  R* = R + t (L - l) R / (R - queued),  t = D / (l - 1)
 func (l *Level) ForLength(tokens, queued float64) *Level {
-	out := &Level{Requests: l.Requests, Batches: make([]LevelBatch, len(l.Batches))}
+	out := &Level{Requests: l.Requests, PerToken: l.PerToken, Batches: make([]LevelBatch, len(l.Batches))}
 	for i, b := range l.Batches {
 		if b.OutputTokens > 1 && tokens > 1 {
-			change := b.Decode / (b.OutputTokens - 1) * (tokens - b.OutputTokens)
+			change := l.PerToken * (tokens - b.OutputTokens)
 			stretch := 1.0
 			if wait := min(queued, 0.9*b.Residence); wait > 0 {
 				stretch = b.Residence / (b.Residence - wait)

@@ -1,9 +1,11 @@
 package sweep
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/capfind/capfind/analysis"
 )
@@ -28,6 +30,16 @@ const curveSuccess = 0.99
 func (h *hunt) knee(ctx context.Context) error {
 	if h.Stop.MinThroughputGain <= 0 {
 		return nil
+	}
+	for {
+		c := h.curve()
+		n, again := h.suspect()
+		if !misfit(&c) || !again {
+			break
+		}
+		if _, err := h.rerun(ctx, n, 6, "no curve goes through the steps: was this one typical?"); err != nil {
+			return err
+		}
 	}
 	for range maxKneeProbes {
 		n, why := h.kneeGuess()
@@ -72,10 +84,73 @@ func (h *hunt) kneeGuess() (int, string) {
 	if half <= near(knee) {
 		return 0, ""
 	}
-	if n := free(0.65, 0.9, 0.8); n > 0 {
-		return n, fmt.Sprintf("below %.0f, where throughput seems to stop growing", knee)
+	for _, f := range []float64{0.8, 1.15, 0.9} {
+		if n := int(math.Round(min(f*knee, top))); n >= 1 && !h.tried(n) {
+			return n, fmt.Sprintf("around %.0f, where throughput seems to stop growing", knee)
+		}
 	}
 	return 0, ""
+}
+
+// misfit reports whether a curve was refused because no model goes through the
+// points.
+func misfit(c *analysis.Curve) bool {
+	chi2, ok := c.Chi2PerDof.Value()
+	return ok && c.Model == "" && chi2 > 0
+}
+
+// suspects is the step of the ladder to repeat where no model goes through the
+// points: first those that met the server while it was cold, which are cheap, then
+// the last that held.
+func (h *hunt) suspect() (int, bool) {
+	repeated := func(n int) bool {
+		for i := range h.r.Steps {
+			if s := &h.r.Steps[i]; s.Phase == analysis.PhaseConfirm && s.Concurrency == n {
+				return true
+			}
+		}
+		return false
+	}
+	for _, n := range h.Config.Concurrency {
+		if (n <= 10 || n == h.last) && n <= h.last && !repeated(n) {
+			return n, true
+		}
+	}
+	return 0, false
+}
+
+// kneeBracket is what the throughputs of the steps alone say of the knee: it
+// lies above the last stretch over which throughput gains enough and below the
+// end of the first over which it does not, beyond two standard errors where they
+// allow it. A stretch's gain is its mean elasticity, ln(X2/X1) / ln(N2/N1).
+func (h *hunt) kneeBracket() (low, high float64, ok bool) {
+	points := curveInputs(h.r.Steps, curveSuccess)
+	slices.SortStableFunc(points, func(a, b analysis.CurveInput) int { return cmp.Compare(a.Concurrency, b.Concurrency) })
+	for _, sure := range []float64{2, 0} {
+		if low, high, ok := bracketKnee(points, math.Log2(1+h.Stop.MinThroughputGain), sure); ok {
+			return low, high, true
+		}
+	}
+	return 0, 0, false
+}
+
+func bracketKnee(points []analysis.CurveInput, want, sure float64) (low, high float64, ok bool) {
+	for i := 1; i < len(points); i++ {
+		a, b := points[i-1], points[i]
+		if a.Concurrency == b.Concurrency {
+			continue
+		}
+		width := math.Log(b.Concurrency / a.Concurrency)
+		e := math.Log(b.Concurrency/b.Residence*a.Residence/a.Concurrency) / width
+		se := math.Hypot(a.SE/a.Residence, b.SE/b.Residence) / width
+		if e-sure*se > want {
+			low = a.Concurrency
+		}
+		if e+sure*se < want {
+			return low, b.Concurrency, low > 0 && low < b.Concurrency
+		}
+	}
+	return 0, 0, false
 }
 
 // widerCurve adds points where the ladder stopped for lack of gain and no curve

@@ -51,13 +51,28 @@ func queued(steps []analysis.Step, i int) float64 {
 	return max(0, steps[i].Level.Mean().TTFT-least*n)
 }
 
+// superseded reports whether a step of the ladder was run again later to see
+// whether it was typical: the later run then stands for both.
+func superseded(steps []analysis.Step, i int) bool {
+	if steps[i].Phase != analysis.PhaseLadder {
+		return false
+	}
+	for j := i + 1; j < len(steps); j++ {
+		if steps[j].Phase == analysis.PhaseConfirm && steps[j].Concurrency == steps[i].Concurrency && level(steps, j) != nil &&
+			steps[j].Level.Requests >= steps[i].Level.Requests/3 {
+			return true
+		}
+	}
+	return false
+}
+
 // curveInputs are the points that the throughput curve is fitted to: every step
 // at which the server did what it was asked.
 func curveInputs(steps []analysis.Step, minSuccess float64) []analysis.CurveInput {
 	var in []analysis.CurveInput
 	for i := range steps {
 		l := level(steps, i)
-		if l == nil || steps[i].Verdict().SuccessRate.Or(0) < minSuccess {
+		if l == nil || steps[i].Verdict().SuccessRate.Or(0) < minSuccess || superseded(steps, i) {
 			continue
 		}
 		residence := func(b analysis.LevelBatch) float64 { return b.Residence }

@@ -115,6 +115,7 @@ func (h *hunt) probe(ctx context.Context, n int, waves float64, phase analysis.P
 	h.note("%d requests in flight, %d requests: %s", n, requests, why)
 	test := analysis.NewSPRT(h.Stop.MinSuccessRate)
 	done, failed := 0, 0
+	cliff := h.pastCliff(n)
 	step, err := h.measure(ctx, order{
 		concurrency: n, requests: requests, phase: phase,
 		lost: func(x *loadgen.Sample) bool {
@@ -126,15 +127,23 @@ func (h *hunt) probe(ctx context.Context, n int, waves float64, phase analysis.P
 				failed++
 			}
 			below := test.Add(x.Class == loadgen.Success) == analysis.Below
-			// A server that turns requests away shows by the others how many it
-			// can serve, if only it is watched for two waves.
-			return h.Stop.MinSuccessRate > 0 && below && (done >= 2*n || 2*failed > done)
+			// Where success falls slowly, to stop at a bad moment would count the
+			// moment as the rate. And a server that turns requests away shows by
+			// the others how many it can serve, once two waves are through.
+			return h.Stop.MinSuccessRate > 0 && below && (2*failed > done || done >= 2*n && cliff)
 		},
 	})
 	if err != nil && !(errors.Is(err, errServerGone) && step.Concurrency == n) {
 		return nil, err
 	}
 	return &step, err
+}
+
+// pastCliff reports whether a concurrency is known to lie past a cliff: more than
+// was being served while others were turned away.
+func (h *hunt) pastCliff(n int) bool {
+	served, ok := h.served()
+	return ok && float64(n) > served && !h.gradual()
 }
 
 // leastProbe is the fewest requests of a probe: without a failure they support a
@@ -163,7 +172,9 @@ func near(n float64) float64 { return max(1, 0.02*n) }
 
 // --- success ---
 
-// success brackets the concurrency at which requests begin to fail.
+// success brackets the concurrency at which requests begin to fail: a cliff
+// until it lies between two neighbours, a slope until its interval is narrow or
+// has cost enough.
 func (h *hunt) success(ctx context.Context) error {
 	bad := firstBad(h.r.Steps)
 	if bad == nil || !breaks(bad, RuleSuccess) {
@@ -171,19 +182,35 @@ func (h *hunt) success(ctx context.Context) error {
 	}
 	for range maxSuccessProbes {
 		good, fails := h.successBracket()
-		if float64(fails-good) <= max(1, math.Floor(0.01*float64(good))) {
-			return nil
+		c := analysis.SuccessCrossing(h.successes(), h.Stop.MinSuccessRate)
+		waves := h.waves()
+		var n int
+		var why string
+		if h.gradual() {
+			if c.Confidence.IsKnown() && h.resolvedEnough(c) {
+				return nil
+			}
+			n, why = h.slopeGuess(c)
+			waves = max(waves, slopeProbe/float64(n))
+		} else {
+			if h.closed(good, fails) {
+				return nil
+			}
+			n, why = h.cliffGuess(good, fails)
 		}
-		c := analysis.SuccessCrossing(analysis.SuccessPoints(h.r.Steps), h.Stop.MinSuccessRate)
-		if h.gradual() && c.Confidence.IsKnown() && h.resolvedEnough(c) {
-			return nil
-		}
-		n, why := h.successGuess(good, fails, c)
-		if _, err := h.probe(ctx, n, h.waves(), analysis.PhaseProbe, why); err != nil {
+		if _, err := h.probe(ctx, n, waves, analysis.PhaseProbe, why); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// slopeProbe is how many requests a probe takes where success falls slowly.
+const slopeProbe = 400
+
+// closed reports whether nothing is left between good and bad.
+func (h *hunt) closed(good, bad int) bool {
+	return float64(bad-good) <= max(1, math.Floor(0.01*float64(good)))
 }
 
 // successBracket is the largest concurrency below which nothing failed the rule
@@ -203,17 +230,41 @@ func (h *hunt) successBracket() (good, bad int) {
 	return good, bad
 }
 
-// gradual reports whether success falls slowly: some step near the threshold
-// lost requests and still served most of them, at no fixed number in service.
+// gradual reports whether success falls slowly: where it still held, requests
+// failed already.
 func (h *hunt) gradual() bool {
-	partly := 0
+	good, _ := h.successBracket()
+	failed, total := 0, 0
 	for i := range h.r.Steps {
-		rate, ok := h.r.Steps[i].Verdict().SuccessRate.Value()
-		if ok && rate > 0.5 && rate < 0.995 {
-			partly++
+		step := &h.r.Steps[i]
+		if n := float64(step.Concurrency); n <= float64(good) && n >= 0.8*float64(good) {
+			failed += step.Whole.Failed
+			total += step.Whole.Failed + step.Whole.Completed
 		}
 	}
-	return partly >= 2
+	return float64(failed) > 0.005*float64(total)
+}
+
+// successes are the counts that a slope is estimated from. The ladder's failing
+// step was stopped for its failures, or run again because of them: what it counts
+// is too many of them, and once the probes can speak it is left out.
+func (h *hunt) successes() []analysis.Successes {
+	probes := 0
+	var steps []analysis.Step
+	for i := range h.r.Steps {
+		s := &h.r.Steps[i]
+		if s.Phase == analysis.PhaseLadder && breaks(s, RuleSuccess) {
+			continue
+		}
+		if s.Phase != analysis.PhaseLadder {
+			probes++
+		}
+		steps = append(steps, *s)
+	}
+	if probes < 3 || !h.gradual() {
+		steps = h.r.Steps
+	}
+	return analysis.SuccessPoints(steps)
 }
 
 // resolvedEnough reports whether a crossing is as exact as wanted, or as exact as
@@ -241,8 +292,41 @@ func (h *hunt) searchSpent() Spent {
 	return spent
 }
 
-// successGuess is where to look next for the end of success.
-func (h *hunt) successGuess(good, bad int, c analysis.Crossing) (int, string) {
+// slopeGuess is where to look next for the end of a success rate that falls
+// slowly: around the estimate where there is one, else across the whole stretch,
+// and there where least was measured. A single step says little here, so that no
+// bracket is drawn from one.
+func (h *hunt) slopeGuess(c analysis.Crossing) (int, string) {
+	from, to := float64(h.last), 1.2*float64(h.broken)
+	if at, ok := c.At.Value(); ok && c.Confidence.IsKnown() {
+		from, to = min(c.Low.Or(at), 0.85*at), max(c.High.Or(at), 1.2*at)
+	}
+	// Some points must lie above: at the failing step itself hardly more requests
+	// fail than are allowed, or it would not be a slope.
+	to = min(to, 1.3*float64(h.broken))
+	best, least := 1, math.MaxInt
+	for _, f := range []float64{0.5, 1, 0.75, 0.25} {
+		n := max(1, int(math.Round(from+f*(to-from))))
+		if done := h.requestsAt(n); done < least {
+			best, least = n, done
+		}
+	}
+	return best, "around where the success rate falls to its threshold"
+}
+
+// requestsAt counts the requests that finished at about a concurrency.
+func (h *hunt) requestsAt(n int) int {
+	total := 0
+	for i := range h.r.Steps {
+		if s := &h.r.Steps[i]; math.Abs(float64(s.Concurrency-n)) < 0.025*float64(n) {
+			total += s.Whole.Completed + s.Whole.Failed
+		}
+	}
+	return total
+}
+
+// cliffGuess is where to look next for the edge of a cliff.
+func (h *hunt) cliffGuess(good, bad int) (int, string) {
 	inside := func(n int) bool { return n > good && n < bad && !h.tried(n) }
 	if k, ok := h.diedAt(); ok {
 		if inside(k - 1) {
@@ -260,18 +344,15 @@ func (h *hunt) successGuess(good, bad int, c analysis.Crossing) (int, string) {
 			return n, "just above what was served while others were turned away"
 		}
 	}
-	if h.gradual() && c.Confidence.IsKnown() {
-		for _, f := range []float64{1, 1.12, 0.9, 1.06, 0.95} {
-			if n := int(math.Round(f * c.At.Or(0))); inside(n) {
-				return n, "near where the success rate falls to its threshold"
-			}
-		}
-	}
+	return h.between(good, bad)
+}
+
+func (h *hunt) between(good, bad int) (int, string) {
 	mid := (good + bad) / 2
 	if float64(bad) > 1.5*float64(good) {
 		mid = int(math.Round(math.Sqrt(float64(good) * float64(bad))))
 	}
-	return min(max(mid, good+1), bad-1), fmt.Sprintf("between %d and %d", good, bad)
+	return min(max(mid, good+1), bad-1), fmt.Sprintf("between %d, where requests succeed, and %d, where they do not", good, bad)
 }
 
 func (h *hunt) tried(n int) bool {

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/capfind/capfind/internal/simserver"
+	"github.com/capfind/capfind/loadgen"
 	"github.com/capfind/capfind/sweep"
 )
 
@@ -81,6 +82,8 @@ func (tr trial) sweeps(runs int) []*sweep.Result {
 }
 
 func (tr trial) row(runs int) string {
+	// A worker of this client holds after an error, which leaves fewer in flight.
+	tr.Rules.ErrorHold = loadgen.ErrorHoldDefault
 	truth := tr.Truth()
 	wants := tr.truths
 	if wants == nil && !tr.none {
@@ -98,7 +101,7 @@ func (tr trial) row(runs int) string {
 		if r.Search != nil {
 			extra = append(extra, float64(r.Search.Requests))
 		}
-		ok := false
+		ok, miss := false, false
 		if r.Limit != nil {
 			claimed++
 			at, low, high := r.Limit.Concurrency.Or(0), r.Limit.Low.Or(0), r.Limit.High.Or(0)
@@ -114,13 +117,16 @@ func (tr trial) row(runs int) string {
 			if cover {
 				covered++
 			}
-			ok = hit || cover
+			ok, miss = hit || cover, !cover
 		}
 		switch {
 		case tr.none && r.Verdict == sweep.LimitFound, !tr.none && r.Verdict == sweep.LimitFound && !ok,
 			!tr.none && len(tr.truths) == 0 && r.Verdict != sweep.LimitFound:
 			wrong++
-			if os.Getenv("CAPFIND_SEARCH_VERBOSE") != "" {
+			miss = true
+		}
+		{
+			if miss && os.Getenv("CAPFIND_SEARCH_VERBOSE") != "" {
 				fmt.Printf("   seed %d: %s | %s\n", i+1, r.Sentence, r.Ladder.Sentence)
 				for k, s := range r.Steps {
 					fmt.Printf("      %d %s n=%d ok=%d bad=%d %s\n", k, s.Phase, s.Concurrency, s.Whole.Completed, s.Whole.Failed, s.Abandoned)

@@ -127,6 +127,11 @@ func (s *session) measure(ctx context.Context, o order) (analysis.Step, error) {
 		}
 		step = s.judge(o, judged, again.why)
 		_, gone = s.aftermath(ctx, o, again)
+		if gone == nil && s.Config.Exact {
+			if step, runs, err = s.settle(ctx, o, step, judged, runs); err != nil {
+				return analysis.Step{}, err
+			}
+		}
 	}
 	if errors.Is(gone, errInterrupted) {
 		return analysis.Step{}, gone
@@ -135,6 +140,51 @@ func (s *session) measure(ctx context.Context, o order) (analysis.Step, error) {
 		return step, err
 	}
 	return step, gone
+}
+
+// settle goes on with a step whose success rate alone is short of its threshold,
+// and not by much, until the sequential test decides: of twenty requests at a
+// true rate of 98 % two fail in one case of twenty.
+func (s *session) settle(ctx context.Context, o order, step analysis.Step, judged, all []loadgen.Run) (analysis.Step, []loadgen.Run, error) {
+	most := max(2*o.requests, settleMost)
+	for len(step.Breaches) == 1 && breaks(&step, RuleSuccess) && step.Whole.Completed > step.Whole.Failed {
+		test := analysis.NewSPRT(s.Stop.MinSuccessRate)
+		for i := range judged {
+			addTo(test, judged[i].Samples)
+		}
+		if test.Outcome() != analysis.Undecided || test.N() >= most {
+			break
+		}
+		s.notice("%s: too few requests to be sure, going on until it is settled", step.Stop.Sentence)
+		more := o
+		more.requests = min(max(o.requests, settleRun), most-test.N())
+		more.lost = func(x *loadgen.Sample) bool {
+			addTo(test, []loadgen.Sample{*x})
+			return test.Outcome() == analysis.Below
+		}
+		a, err := s.run(ctx, more, len(all)+1)
+		if err != nil {
+			return step, all, err
+		}
+		judged, all = append(judged, a.run), append(all, a.run)
+		step = s.judge(o, judged, a.why)
+	}
+	return step, all, nil
+}
+
+// Bounds on how a step near its threshold is settled: requests of one more run,
+// and of all of them unless the step itself has more.
+const (
+	settleRun  = 60
+	settleMost = 600
+)
+
+func addTo(test *analysis.SPRT, samples []loadgen.Sample) {
+	for i := range samples {
+		if c := samples[i].Class; c == loadgen.Success || c.ServerFailure() {
+			test.Add(c == loadgen.Success)
+		}
+	}
 }
 
 // repeated is the order of the second run of a failing step. A first run that

@@ -118,7 +118,9 @@ func (h *hunt) latencyGuess(t timed, c analysis.Crossing) (int, string) {
 		return n, n >= 1 && n <= h.ceiling() && !h.tried(n)
 	}
 	if !c.Confidence.IsKnown() || (high-low)/2 > near(at) {
-		for _, v := range []float64{math.Round(at), math.Floor(at - near(at)), math.Ceil(at + near(at)), math.Floor(at - 3*near(at)), math.Ceil(at + 3*near(at))} {
+		// A little below the estimate: if that holds, it is the run at the lower
+		// end of the interval that is wanted anyway.
+		for _, v := range []float64{math.Floor(at - near(at)/2), math.Ceil(at + near(at)/2), math.Round(at), math.Floor(at - near(at)), math.Ceil(at + near(at)), math.Floor(at - 3*near(at)), math.Ceil(at + 3*near(at))} {
 			if n, ok := try(v); ok && float64(n) > low-near(at) && float64(n) < high+near(at) {
 				return n, "where " + name
 			}

@@ -85,11 +85,39 @@ func (h *hunt) drift(ctx context.Context) error {
 	if _, err := h.rerun(ctx, h.r.Steps[i].Concurrency, 6, "a step of the ladder again: is the server still the same?"); err != nil {
 		return err
 	}
-	if text, drifting := h.shift(i, len(h.r.Steps)-1); drifting {
-		h.doubt("%s", text)
-	}
 	return nil
 }
+
+// shifts compares every repeated step of the ladder with what it was. The
+// ladder's very first requests are let off: a server that was still warming up
+// then has not changed since.
+func (h *hunt) shifts() {
+	before := 0
+	for i := range h.r.Steps {
+		a := &h.r.Steps[i]
+		if a.Phase != analysis.PhaseLadder || !a.Passed() {
+			continue
+		}
+		before += a.Whole.Completed + a.Whole.Failed
+		for j := range h.r.Steps {
+			b := &h.r.Steps[j]
+			if b.Phase != analysis.PhaseConfirm || b.Concurrency != a.Concurrency {
+				continue
+			}
+			text, drifting := h.shift(i, j)
+			switch {
+			case drifting && before <= warmingUp:
+				h.warn("%s: the first requests met a server that was still warming up", text)
+			case drifting:
+				h.doubt("%s", text)
+			}
+		}
+	}
+}
+
+// warmingUp is how many requests at the start of a sweep may have met a cold
+// server.
+const warmingUp = 200
 
 // middle is the index of the ladder's step to repeat: the one nearest to 20
 // requests in flight, large enough to tell and small enough to be cheap.
@@ -158,6 +186,19 @@ func (h *hunt) disorder() {
 	}
 }
 
+// noCurve doubts a server whose throughputs no curve goes near. Small lumps, such
+// as batch sizes that a server is tuned for, are no reason for doubt.
+func (h *hunt) noCurve() {
+	c := h.curve()
+	if chi2 := c.Chi2PerDof.Or(0); misfit(&c) && chi2 > wildMisfit {
+		h.doubt("no curve comes near the throughputs of the steps (chi2/dof %.0f): they seem to be those of different servers", chi2)
+	}
+}
+
+// wildMisfit is the chi2 per degree of freedom of points that miss the best curve
+// by about 3.5 % where their errors are at their floor of 0.5 %.
+const wildMisfit = 50
+
 // leastOrdered is how many requests a step must rest on to speak against others.
 const leastOrdered = 20
 
@@ -182,40 +223,68 @@ func (h *hunt) limits() map[string]analysis.Limit {
 	return out
 }
 
-// successLimit is exact where the bracket has closed around a cliff.
+// successLimit is exact where the bracket has closed around a cliff. Under a rate
+// limiter, whether one probe passes is a matter of its length and luck: what was
+// served while others were turned away is the better estimate.
 func (h *hunt) successLimit(l analysis.Limit) analysis.Limit {
 	good, bad := h.successBracket()
-	exact := analysis.SuccessLimit(analysis.SuccessPoints(h.r.Steps), h.Stop.MinSuccessRate)
-	if !h.gradual() && float64(bad-good) <= max(1, math.Floor(0.01*float64(good))) {
-		n := loadgen.Known(float64(good))
-		return analysis.Limit{Concurrency: n, Low: n, High: loadgen.Known(float64(bad - 1)), Confidence: loadgen.Known(0.95), BoundBy: RuleSuccess,
-			Note: fmt.Sprintf("a cliff: held at %d, broken at %d", good, bad)}
+	if !h.gradual() && h.closed(good, bad) {
+		at, low, high := float64(good), float64(good), float64(bad-1)
+		note := fmt.Sprintf("a cliff: held at %d, broken at %d", good, bad)
+		if served, ok := h.served(); ok && h.rateLimited() && math.Abs(served-at) < 0.1*at {
+			at = math.Round(served)
+			low, high = min(low, at)-1, max(high, at)
+			note += "; a rate limiter lets bursts pass and stops others, so that one more or less makes no difference in the long run"
+		}
+		return analysis.Limit{Concurrency: loadgen.Known(at), Low: loadgen.Known(low), High: loadgen.Known(high),
+			Confidence: loadgen.Known(0.95), BoundBy: RuleSuccess, Note: note}
 	}
+	exact := analysis.SuccessLimit(h.successes(), h.Stop.MinSuccessRate)
 	if exact.Confidence.IsKnown() {
 		return exact
+	}
+	if h.gradual() {
+		// A single step that passed or failed says little on a slope.
+		l.Concurrency, l.Low, l.High = loadgen.Known(float64(h.last)), loadgen.Known(float64(h.last)), loadgen.Known(float64(h.broken))
 	}
 	l.Note = exact.Note
 	return l
 }
 
-// gainLimit is the knee of the fitted curve where one is claimed.
+// rateLimited reports whether requests failed by being too many a second.
+func (h *hunt) rateLimited() bool {
+	limited, others := 0, 0
+	for i := range h.r.Steps {
+		for class, n := range h.r.Steps[i].Failures {
+			switch {
+			case class == loadgen.HTTP429:
+				limited += n
+			case class.ServerFailure():
+				others += n
+			}
+		}
+	}
+	return limited > others
+}
+
+// gainLimit is the knee of the fitted curve where one is claimed. Where no model
+// is trusted the steps themselves bracket it.
 func (h *hunt) gainLimit(l analysis.Limit) analysis.Limit {
 	c := h.curve()
 	exact := analysis.GainLimit(c)
-	switch {
-	case exact.Confidence.IsKnown():
-		return exact
-	case l.Reached() || exact.AtLeast.IsKnown():
-		// Steps of the ladder as a whole gain more than their last stretch does,
-		// so a plain pass says nothing about the knee below it; the curve does.
-		if l.Reached() {
-			l.Note = "cannot be resolved: " + exact.Note
-			return l
-		}
+	if exact.Confidence.IsKnown() {
 		return exact
 	}
-	l.Note = exact.Note
-	return l
+	if misfit(&c) || l.Reached() {
+		if low, high, ok := h.kneeBracket(); ok {
+			l = analysis.Limit{Concurrency: loadgen.Known(low), Low: loadgen.Known(low), High: loadgen.Known(high), BoundBy: RuleGain}
+		}
+		if l.Reached() {
+			l.Note = "cannot be resolved further: " + exact.Note
+			return l
+		}
+	}
+	return exact
 }
 
 // conclude writes down what the search found. err says what ended it early, if
@@ -225,7 +294,9 @@ func (h *hunt) conclude(err error) {
 	if curve := h.curve(); curve.Model != "" || len(curve.Refusals) > 0 {
 		h.r.Curve = &curve
 	}
+	h.shifts()
 	h.disorder()
+	h.noCurve()
 	found := h.r.Search
 	spent := h.searchSpent()
 	found.Requests, found.Tokens = spent.Requests, spent.Tokens
