@@ -199,6 +199,33 @@ func (h *hunt) noCurve() {
 // by about 3.5 % where their errors are at their floor of 0.5 %.
 const wildMisfit = 50
 
+// restless doubts a server whose times moved while it was watched, and not just
+// once: lengths that vary move them too, now and then and by less.
+func (h *hunt) restless() {
+	moved, large := 0, 0
+	for i := range h.r.Steps {
+		s := &h.r.Steps[i]
+		if s.Concurrency < 20 || s.Steady == nil {
+			continue
+		}
+		large++
+		for _, c := range s.Validity {
+			if (c.Check == "ttft_trend" || c.Check == "e2e_trend") && !c.OK && math.Abs(c.Value.Or(0)) > restlessShift {
+				moved++
+				break
+			}
+		}
+	}
+	if moved >= restlessSteps {
+		h.doubt("in %d of %d steps the times moved by more than %s within the step", moved, large, percent(restlessShift))
+	}
+}
+
+const (
+	restlessShift = 0.20 // of a time, over a step's window
+	restlessSteps = 3
+)
+
 // leastOrdered is how many requests a step must rest on to speak against others.
 const leastOrdered = 20
 
@@ -297,6 +324,7 @@ func (h *hunt) conclude(err error) {
 	h.shifts()
 	h.disorder()
 	h.noCurve()
+	h.restless()
 	found := h.r.Search
 	spent := h.searchSpent()
 	found.Requests, found.Tokens = spent.Requests, spent.Tokens
