@@ -56,7 +56,7 @@ func TestConversation(t *testing.T) {
 		}
 	}
 	for i, s := range r.Samples {
-		if s.Turn != i || s.Conversation != 40 || s.PromptIndex != 40 || s.Class != Success || s.WantOutputTokens != []int{3, 5, 6}[i] {
+		if s.Intended != s.Ready || s.Turn != i || s.Conversation != 40 || s.PromptIndex != 40 || s.Class != Success || s.WantOutputTokens != []int{3, 5, 6}[i] {
 			t.Errorf("turn %d: %+v", i, s)
 		}
 	}

@@ -105,6 +105,23 @@ func TestIdleConnectionsClosed(t *testing.T) {
 	}
 }
 
+// The end of the body often comes in a packet after the end mark: the connection
+// is worth waiting for it.
+func TestConnectionsSurviveALateEnd(t *testing.T) {
+	s := serve(t, func(c net.Conn, _ int, _ []byte) bool {
+		io.WriteString(c, streamHead+"Transfer-Encoding: chunked\r\n\r\n"+chunked(wholeStream))
+		time.Sleep(time.Millisecond)
+		_, err := io.WriteString(c, lastChunk)
+		return err == nil
+	})
+	r := generate(t, config(t, s.url()), Load{Concurrency: 1, Requests: 20})
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if counts(r)[Success] != 20 || len(s.open) > 10 { // 1 but for a machine that is busy
+		t.Errorf("classes %v over %d connections", counts(r), len(s.open))
+	}
+}
+
 // A request that the server took and then failed is not sent twice.
 func TestNoReplayOfATakenRequest(t *testing.T) {
 	s := serve(t, func(c net.Conn, n int, _ []byte) bool {

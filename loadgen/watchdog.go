@@ -35,9 +35,8 @@ type watchdog struct {
 	timer     *time.Timer
 	phase     phase
 	sent      time.Duration
-	abort     func() // nil while there is nothing to abort
+	abort     func() // nil while there is nothing to abort, and once the request is over
 	cause     Class
-	over      bool
 	unwatched func() bool
 }
 
@@ -113,7 +112,7 @@ func (w *watchdog) deadline() (at time.Duration, cause Class, bounded bool) {
 // arrive later move the deadline, which the timer finds out when it fires.
 func (w *watchdog) wait() {
 	at, _, bounded := w.deadline()
-	if !bounded || w.abort == nil || w.over {
+	if !bounded || w.abort == nil {
 		return
 	}
 	in := max(0, at-time.Since(w.start))
@@ -131,7 +130,7 @@ func (w *watchdog) check() {
 	// A late timer of an earlier phase: the deadline is computed afresh, and
 	// nothing happens once the request is over. Without this a connection could
 	// be closed under the next request that uses it.
-	if w.over || w.abort == nil {
+	if w.abort == nil {
 		return
 	}
 	at, cause, bounded := w.deadline()
@@ -149,7 +148,7 @@ func (w *watchdog) end(cause Class) {
 }
 
 func (w *watchdog) endLocked(cause Class) {
-	if w.over || w.cause != Success {
+	if w.cause != Success {
 		return
 	}
 	w.cause = cause
@@ -164,7 +163,7 @@ func (w *watchdog) stop() Class {
 	w.unwatched()
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.over, w.abort = true, nil
+	w.abort = nil
 	if w.timer != nil {
 		w.timer.Stop()
 	}
