@@ -94,6 +94,7 @@ type wireServer struct {
 	conns    sync.WaitGroup
 	mu       sync.Mutex
 	open     map[net.Conn]bool
+	stopped  bool
 }
 
 func serve(t *testing.T, answer func(c net.Conn, n int, body []byte) (keep bool)) *wireServer {
@@ -116,6 +117,9 @@ func serveOn(t *testing.T, l net.Listener, answer func(c net.Conn, n int, body [
 			}
 			s.mu.Lock()
 			s.open[c] = true
+			if s.stopped { // taken just as the server stopped
+				c.Close()
+			}
 			s.mu.Unlock()
 			s.conns.Go(func() { s.handle(c, answer) })
 		}
@@ -146,6 +150,7 @@ func (s *wireServer) handle(c net.Conn, answer func(net.Conn, int, []byte) bool)
 func (s *wireServer) stop() {
 	s.listener.Close()
 	s.mu.Lock()
+	s.stopped = true
 	for c := range s.open {
 		c.Close()
 	}

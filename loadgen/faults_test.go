@@ -103,11 +103,11 @@ func outputs(n int) func(*Sample) bool {
 	return func(s *Sample) bool { return s.OutputEvents == n }
 }
 
-func quick(c *ClientConfig) {
-	c.Target.Timeouts.FirstToken, c.Target.Timeouts.Idle, c.Target.Timeouts.Total = 200*time.Millisecond, 200*time.Millisecond, 500*time.Millisecond
-}
-
-func brief(c *ClientConfig) { c.Target.Timeouts.Total = 500 * time.Millisecond }
+// Short time-outs, one at a time, so that on a busy machine none strikes before
+// the one that is meant.
+func impatient(c *ClientConfig) { c.Target.Timeouts.FirstToken = 200 * time.Millisecond }
+func restless(c *ClientConfig)  { c.Target.Timeouts.Idle = 200 * time.Millisecond }
+func brief(c *ClientConfig)     { c.Target.Timeouts.Total = 500 * time.Millisecond }
 
 var oddities = []oddity{
 	// Answers that refuse.
@@ -118,7 +118,7 @@ var oddities = []oddity{
 	}, class: HTTP429, check: func(s *Sample) bool { return s.RetryAfter > 50*time.Second && s.RetryAfter <= time.Minute }},
 	{name: "503", answer: status("503 Service Unavailable", "", "server busy"), class: HTTP5xx, said: "server busy", check: func(s *Sample) bool { return s.Status == 503 }},
 	{name: "500 whose body is endless", answer: repeating("HTTP/1.1 500 Internal Server Error\r\n\r\n", strings.Repeat("x", 1000), time.Millisecond), class: HTTP5xx, said: "xxx"},
-	{name: "500 whose body never comes", answer: hanging("HTTP/1.1 500 Internal Server Error\r\nContent-Length: 10\r\n\r\n"), class: HTTP5xx, change: quick},
+	{name: "500 whose body never comes", answer: hanging("HTTP/1.1 500 Internal Server Error\r\nContent-Length: 10\r\n\r\n"), class: HTTP5xx},
 	{name: "404", answer: status("404 Not Found", "", `{"detail":"Not Found"}`), class: HTTP4xx, said: "Not Found"},
 	{name: "413 before the body was read", answer: closing("HTTP/1.1 413 Payload Too Large\r\nConnection: close\r\n\r\n"), class: HTTP4xx, said: "413"},
 	{name: "redirect", answer: status("307 Temporary Redirect", "Location: https://elsewhere.example/v1\r\n", ""), class: Redirect, said: "https://elsewhere.example/v1"},
@@ -194,10 +194,10 @@ var oddities = []oddity{
 		}},
 
 	// Time-outs.
-	{name: "no head", answer: hanging(""), change: quick, class: TimeoutFirstToken, said: "200ms", check: func(s *Sample) bool { return s.End >= s.Sent+200*time.Millisecond && s.Status == 0 }},
-	{name: "head, then nothing", answer: hanging(streamHead + "\r\n"), change: quick, class: TimeoutFirstToken},
-	{name: "nothing but pings", answer: repeating(streamHead+"\r\n", ": ping\n\n", 5*time.Millisecond), change: quick, class: TimeoutFirstToken},
-	{name: "stalled stream", answer: hanging(streamHead + "\r\n" + contentChunk("a")), change: quick, class: TimeoutIdle, said: "200ms", check: outputs(1)},
+	{name: "no head", answer: hanging(""), change: impatient, class: TimeoutFirstToken, said: "200ms", check: func(s *Sample) bool { return s.End >= s.Sent+200*time.Millisecond && s.Status == 0 }},
+	{name: "head, then nothing", answer: hanging(streamHead + "\r\n"), change: impatient, class: TimeoutFirstToken},
+	{name: "nothing but pings", answer: repeating(streamHead+"\r\n", ": ping\n\n", 5*time.Millisecond), change: impatient, class: TimeoutFirstToken},
+	{name: "stalled stream", answer: hanging(streamHead + "\r\n" + contentChunk("a")), change: restless, class: TimeoutIdle, said: "200ms", check: outputs(1)},
 	{name: "endless stream", answer: repeating(streamHead+"\r\n", contentChunk("a"), 5*time.Millisecond), change: brief, class: TimeoutTotal, said: "500ms"},
 	{name: "flood", answer: repeating(streamHead+"\r\n", strings.Repeat(contentChunk("a"), 1000), 0), change: brief, class: TimeoutTotal},
 	{name: "slow but steady", answer: trickling(unfinished+wholeStream, 40), check: outputs(3), change: func(c *ClientConfig) {
@@ -247,7 +247,8 @@ func TestOddities(t *testing.T) {
 func TestOdditiesUnderLoad(t *testing.T) {
 	each(t, func(t *testing.T, odd oddity) {
 		c := config(t, serve(t, odd.answer).url())
-		quick(&c)
+		impatient(&c)
+		restless(&c)
 		c.Target.Timeouts.Total = 250 * time.Millisecond
 		r := generate(t, c, Load{Concurrency: 4, Requests: 12, MaxHold: time.Millisecond})
 		indexes(t, r, 12)

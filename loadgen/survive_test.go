@@ -168,7 +168,7 @@ func TestCancelAnywhere(t *testing.T) {
 func TestStalledServerEndsWithinItsTimeouts(t *testing.T) {
 	s := serve(t, hanging(streamHead+"\r\n"+contentChunk("a")))
 	c := config(t, s.url())
-	quick(&c)
+	restless(&c)
 	r := generate(t, c, Load{Concurrency: 50, Requests: 100})
 	indexes(t, r, 100)
 	if counts(r)[TimeoutIdle] != 100 || r.Elapsed > 5*time.Second {
