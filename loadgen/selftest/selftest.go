@@ -100,6 +100,9 @@ func Run(ctx context.Context, o Options) (Result, error) {
 		return Result{}, err
 	}
 	for _, p := range o.Points {
+		if err := ctx.Err(); err != nil {
+			return result, err
+		}
 		if slices.ContainsFunc(beyond, func(b Point) bool { return p.Streams >= b.Streams && p.Rate >= b.Rate }) {
 			continue
 		}
