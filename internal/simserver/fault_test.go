@@ -142,6 +142,9 @@ func TestFaultsOnTheWire(t *testing.T) {
 			c.Faults = []simserver.Fault{want.fault}
 			s := start(t, c)
 			cl := client(t, s, "openai-chat", func(c *loadgen.ClientConfig) {
+				if !strings.HasPrefix(string(want.class), "timeout") && mode != "endless" && mode != "flood" {
+					return
+				}
 				c.Target.Timeouts = loadgen.Timeouts{Connect: 5 * time.Second, FirstToken: 1500 * time.Millisecond, Idle: 700 * time.Millisecond, Total: 2500 * time.Millisecond}
 			})
 			got := do(t, cl, 0)

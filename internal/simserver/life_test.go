@@ -17,7 +17,7 @@ import (
 // and after the restart it answers on the same port.
 func TestCrashOverTheWire(t *testing.T) {
 	c := quick()
-	c.Prefill, c.CrashAt, c.RestartAfter = 200*time.Millisecond, 5, 300*time.Millisecond
+	c.Prefill, c.CrashAt, c.RestartAfter = time.Second, 5, time.Second
 	s := start(t, c)
 	cl := client(t, s, "openai-chat", nil)
 	cl.Prepare(t.Context(), 5)

@@ -2,6 +2,7 @@ package simserver_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -176,16 +177,19 @@ func TestRefusals(t *testing.T) {
 func TestOverloadAnswers(t *testing.T) {
 	for kind, want := range map[simserver.Kind]int{simserver.VLLM: 503, simserver.TGI: 429, simserver.Ollama: 503} {
 		c := quick()
-		c.Server, c.Slots, c.QueueCap, c.Prefill = kind, 1, new(0), 300*time.Millisecond
+		c.Server, c.Slots, c.QueueCap, c.Prefill = kind, 1, new(0), time.Hour
 		s := start(t, c)
+		cl := client(t, s, "openai-chat", nil)
+		ctx, hangUp := context.WithCancel(t.Context())
 		var wg sync.WaitGroup
-		wg.Go(func() { post(t, s.URL()+"/v1/completions", `{"model":"simulated-model","prompt":"hi","max_tokens":1}`) })
+		wg.Go(func() { _ = cl.Do(ctx, time.Now(), loadgen.Sample{}, func(*loadgen.Sample) {}) })
 		for s.State().Running == 0 {
 			time.Sleep(time.Millisecond)
 		}
 		if status, _, body := post(t, s.URL()+"/v1/completions", `{"model":"simulated-model","prompt":"hi","max_tokens":1}`); status != want {
 			t.Errorf("%s: %d %s, want %d", kind, status, body, want)
 		}
+		hangUp()
 		wg.Wait()
 	}
 }
@@ -241,7 +245,7 @@ func TestMetrics(t *testing.T) {
 
 func TestKeyAndColdStart(t *testing.T) {
 	c := quick()
-	c.APIKey, c.ColdStart = "sesame", 300*time.Millisecond
+	c.APIKey, c.ColdStart = "sesame", time.Second
 	s := start(t, c)
 	if status, _ := get(t, s.URL()+"/health"); status != 503 {
 		t.Errorf("health while cold: %d, want 503", status)
