@@ -51,9 +51,11 @@ func (d *diagnosis) crash() (Bottleneck, bool) {
 		return Bottleneck{}, false
 	}
 	gone := failed(s, loadgen.ConnectionRefused, loadgen.ConnectionReset, loadgen.TimeoutConnect, loadgen.Truncated)
-	refused := failed(s, loadgen.ConnectionRefused)
 	wentAway := s.Server != nil && s.Server.WentAway
-	if !wentAway && (refused == 0 || 2*gone < failed(s)) || gone == 0 {
+	// A server that dies cuts off all that is in flight at once; one that resets
+	// now and then does not.
+	allAtOnce := float64(gone) >= 0.8*float64(s.Concurrency) && s.Whole.SuccessRate.Or(1) < 0.5
+	if gone == 0 || !wentAway && (2*gone < failed(s) || failed(s, loadgen.ConnectionRefused) == 0 && !allAtOnce) {
 		return Bottleneck{}, false
 	}
 	b := Bottleneck{Kind: KindCrash,
@@ -86,24 +88,38 @@ func (d *diagnosis) turnedAway() (Bottleneck, bool) {
 		b.Sentence = fmt.Sprintf("rate limiter: %d requests were answered 429 at %d, while %s req/s got through with TTFT unchanged at %s; raise the limit, or add a key or a replica",
 			limited, s.Concurrency, x.Format(1), millis(ttft))
 		b.Evidence = append(b.Evidence, fmt.Sprintf("TTFT of what got through: %s, without load %s", millis(ttft), millis(d.floor)))
-	case grown || d.answersWhatItAccepts(s):
+	case grown || d.capped():
 		b.Kind = KindQueueCap
-		inside := s.Verdict().RequestThroughput.Or(0) * s.Verdict().E2E.Mean.Or(0)
-		b.Sentence = fmt.Sprintf("queue cap: about %.0f requests fit into the server and its queue, the others were turned away at %d (%s)", inside, s.Concurrency, failureList(s))
-		b.Evidence = append(b.Evidence, fmt.Sprintf("those accepted stayed %s at %s req/s, which makes %.0f in the server at once", millis(s.Verdict().E2E.Mean), x.Format(1), inside))
+		held := inside(s)
+		b.Sentence = fmt.Sprintf("queue cap: about %.0f requests fit into the server and its queue, the others were turned away at %d (%s)", held, s.Concurrency, failureList(s))
+		b.Evidence = append(b.Evidence, fmt.Sprintf("those accepted stayed %s at %s req/s, which makes %.0f in the server at once", millis(s.Verdict().E2E.Mean), x.Format(1), held))
 	default:
 		return Bottleneck{}, false
 	}
 	return b, true
 }
 
-// answersWhatItAccepts reports whether throughput held at the failing step: a
-// full server turns the excess away and goes on serving the rest.
-func (d *diagnosis) answersWhatItAccepts(s *Step) bool {
-	if d.good == nil {
-		return true
+// capped reports whether two steps that turned requests away, at concurrencies
+// more than a tenth apart, served the same number at once: then it is a number
+// that the server admits, and not a chance of failing.
+func (d *diagnosis) capped() bool {
+	for i, a := range d.steps {
+		for _, b := range d.steps[i+1:] {
+			if failed(a) == 0 || failed(b) == 0 || a.Verdict().SuccessRate.Or(1) >= failing || float64(b.Concurrency) < 1.1*float64(a.Concurrency) {
+				continue
+			}
+			x, y := inside(a), inside(b)
+			if x > 0 && math.Abs(y/x-1) < 0.05 {
+				return true
+			}
+		}
 	}
-	return s.Verdict().RequestThroughput.Or(0) >= 0.8*d.good.Verdict().RequestThroughput.Or(0)
+	return false
+}
+
+// inside is how many successes were in the server at once (Little's law).
+func inside(s *Step) float64 {
+	return s.Verdict().RequestThroughput.Or(0) * s.Verdict().E2E.Mean.Or(0)
 }
 
 func (d *diagnosis) errorRate() (Bottleneck, bool) {
@@ -184,8 +200,8 @@ func (d *diagnosis) slots() (Bottleneck, bool) {
 				run, d.firstRunning(run), t.WaitingMean.Or(0), s.Concurrency, percent(t.KVCacheMax), millis(tpotOf(s))),
 			Evidence: d.serverLines()}, true
 	}
-	waiting, ok := d.queued(s).Value()
-	if !ok || waiting < queuedShare*float64(s.Concurrency) || d.onePromptAtATime(s) {
+	waiting := d.waitingBehindSlots(s)
+	if waiting < queuedShare*float64(s.Concurrency) || d.onePromptAtATime(s) {
 		return Bottleneck{}, false
 	}
 	run := float64(s.Concurrency) - waiting
@@ -203,11 +219,35 @@ func (d *diagnosis) flatTPOT(a, b *Step) bool {
 	return ok && v < flatSlope
 }
 
+// waitingBehindSlots is how many requests wait at a step if it is slots that
+// they wait for, 0 where the shape speaks against it: as long as there are slots
+// enough nothing waits, so at fewer in flight than run at this step TTFT is what
+// it is without load.
+func (d *diagnosis) waitingBehindSlots(s *Step) float64 {
+	waiting := d.queued(s).Or(0)
+	run := float64(s.Concurrency) - waiting
+	for _, b := range d.steps {
+		if n := float64(b.Concurrency); n < 0.9*run && d.queued(b).Or(0) > max(1, 0.1*n) {
+			return 0
+		}
+	}
+	return waiting
+}
+
 // onePromptAtATime reports whether prompts are read one after the other and take
-// all the time: then throughput is one over the time that one alone takes.
+// all the time. Then throughput is one over the time that one alone takes, and
+// prompts wait for each other long before that.
 func (d *diagnosis) onePromptAtATime(s *Step) bool {
-	busy := s.Verdict().RequestThroughput.Or(0) * d.floor.Or(0)
-	return busy > 0.75 && busy < 1.25
+	busy := func(s *Step) float64 { return s.Verdict().RequestThroughput.Or(0) * d.floor.Or(0) }
+	if b := busy(s); b < 0.75 || b > 1.25 {
+		return false
+	}
+	for _, b := range d.steps {
+		if busy(b) >= 0.4 && ttftOf(b).Or(0) < 1.15*d.floor.Or(0) {
+			return false
+		}
+	}
+	return true
 }
 
 // prefill sees prompts that queue for being read, or slow each other down.
@@ -226,7 +266,7 @@ func (d *diagnosis) prefill() (Bottleneck, bool) {
 		return Bottleneck{}, false
 	}
 	serial := d.onePromptAtATime(s)
-	if !serial && ttftOf(s).Or(0) < 0.5*e2e {
+	if !serial && ttftOf(s).Or(0) < 0.1*e2e {
 		return Bottleneck{}, false
 	}
 	why := "TTFT grows with every further prompt while TPOT stays flat"
@@ -261,8 +301,8 @@ func (d *diagnosis) memoryBandwidth() (Bottleneck, bool) {
 			queue = fmt.Sprintf("%.0f waiting besides", t.WaitingMean.Or(0))
 		}
 		evidence = append(evidence, d.serverLines()...)
-	} else if d.queued(s).Or(0) > queuedShare*float64(s.Concurrency) {
-		queue = fmt.Sprintf("about %.0f waiting besides", d.queued(s).Or(0))
+	} else if w := d.waitingBehindSlots(s); w > queuedShare*float64(s.Concurrency) {
+		queue = fmt.Sprintf("about %.0f waiting besides", w)
 	}
 	return Bottleneck{Kind: KindMemoryBandwidth,
 		Sentence: fmt.Sprintf("memory bandwidth: TPOT grows from %s at %d to %s at %d with %s: each request in flight slows the others; more or faster GPU memory, a smaller model or data type would help",

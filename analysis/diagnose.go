@@ -161,7 +161,7 @@ func (d *diagnosis) shares() *Shares {
 		return nil
 	}
 	out := &Shares{Decode: loadgen.Known((e2e - ttft) / e2e)}
-	queue := ttft - d.floor.Or(ttft)
+	queue := max(0, ttft-d.floor.Or(ttft))
 	if s.Server != nil && s.Server.ServerQueueMean.IsKnown() {
 		queue = min(s.Server.ServerQueueMean.Or(0), ttft)
 	} else if len(d.steps) < 2 {

@@ -70,11 +70,29 @@ func TestDiagnose(t *testing.T) {
 	}
 	prefillSteps := func() []Step {
 		var steps []Step
-		for _, n := range []float64{1, 5, 10, 20} { // 0.5 s to read a prompt, one at a time
-			x := min(n/2.5, 2)
-			steps = append(steps, point(int(n), x, max(0.5, n/x-2), 0.02, 101))
+		// 0.5 s to read a prompt, one at a time: prompts wait for each other early.
+		for _, v := range []struct{ n, x, ttft float64 }{{1, 0.4, 0.5}, {3, 1.1, 0.73}, {5, 1.7, 0.95}, {10, 2, 3}, {20, 2, 8}} {
+			steps = append(steps, point(int(v.n), v.x, v.ttft, 0.02, 101))
 		}
-		steps[3] = slow(steps[3], "ttft")
+		steps[4] = slow(steps[4], "ttft")
+		return steps
+	}
+	growingPrefill := func() []Step {
+		var steps []Step
+		for _, n := range []float64{1, 10, 20, 50, 100} { // every prompt slows the others
+			p := 0.1 + 0.012*n
+			steps = append(steps, point(int(n), n/(p+4), p, 0.04, 101))
+		}
+		steps[4] = slow(steps[4], "ttft")
+		return steps
+	}
+	fewSlots := func() []Step { // whose throughput happens to be one over the prefill
+		var steps []Step
+		for _, n := range []float64{1, 5, 10, 20, 50} {
+			m := min(n, 23)
+			steps = append(steps, point(int(n), m/2.4, (n-m)*2.4/m+0.1, 0.023, 101))
+		}
+		steps[4] = slow(steps[4], "ttft")
 		return steps
 	}
 	cases := []struct {
@@ -98,12 +116,23 @@ func TestDiagnose(t *testing.T) {
 			return Telemetry{WaitingMean: known(0), RunningMax: known(float64(s.Concurrency)), KVCacheMax: known(0.5)}
 		}), nil, KindMemoryBandwidth, []string{"memory bandwidth"}},
 		{"prefill", prefillSteps(), nil, KindPrefill, []string{"reading prompts is busy 100 % of the time"}},
+		{"prefill that grows", growingPrefill(), nil, KindPrefill, []string{"TTFT grows with every further prompt", "TTFT 700 ms at 50, 1300 ms at 100"}},
+		{"few slots", fewSlots(), nil, KindSlots, []string{"about 23 requests run at once"}},
+		{"crash without a refusal", []Step{point(136, 40, .1, .02, 101), failedAs(point(137, 5, .1, .02, 101), .1, map[loadgen.Class]int{loadgen.ConnectionReset: 137})}, nil,
+			KindCrash, []string{"died at 137"}},
+		{"resets now and then", []Step{point(50, 40, .1, .02, 101), failedAs(point(100, 50, .1, .02, 101), .9, map[loadgen.Class]int{loadgen.ConnectionReset: 100})}, nil,
+			KindErrorRate, []string{"100 connection_reset"}},
 		{"rate limiter", []Step{point(10, 4, .1, .02, 101), point(20, 8, .1, .02, 101),
 			failedAs(point(50, 12, .1, .02, 101), .006, map[loadgen.Class]int{loadgen.HTTP429: 497})}, nil,
 			KindRateLimiter, []string{"497 requests were answered 429 at 50", "12.0 req/s got through"}},
 		{"queue cap", []Step{point(10, 6.7, .1, .014, 101), point(20, 13, .1, .014, 101),
 			failedAs(point(50, 21.3, .85, .014, 101), .05, map[loadgen.Class]int{loadgen.HTTP5xx: 475})}, nil,
 			KindQueueCap, []string{"about 48 requests fit", "475 http_5xx"}},
+		{"no queue, a fixed number admitted", []Step{point(20, 13, .1, .014, 101),
+			failedAs(point(50, 21.3, .1, .014, 101), .5, map[loadgen.Class]int{loadgen.HTTP5xx: 250}), failedAs(point(100, 21.3, .1, .014, 101), .2, map[loadgen.Class]int{loadgen.HTTP5xx: 800})}, nil,
+			KindQueueCap, []string{"about 32 requests fit"}},
+		{"errors of a busy server", []Step{point(20, 13, .1, .014, 101), failedAs(point(50, 30, .1, .014, 101), .9, map[loadgen.Class]int{loadgen.HTTP5xx: 50})}, nil,
+			KindErrorRate, []string{"50 http_5xx"}},
 		{"full queue answered 429", []Step{point(10, 6.7, .1, .014, 101), failedAs(point(50, 21.3, .85, .014, 101), .05, map[loadgen.Class]int{loadgen.HTTP429: 475})}, nil,
 			KindQueueCap, []string{"queue cap"}},
 		{"crash", []Step{point(100, 40, .1, .02, 101), failedAs(point(200, 0, 0, 0, 2), 0, map[loadgen.Class]int{loadgen.ConnectionRefused: 100, loadgen.ConnectionReset: 100})}, nil,
