@@ -246,7 +246,7 @@ func (h *http1) roundTrip(x *exchange, body []byte) (*http.Response, link, error
 		if err == nil {
 			return resp, c, nil
 		}
-		if c.got > 0 || !hangup(err) || x.watch.ended() || x.now()-x.s.Sent > replayWithin {
+		if c.got > 0 || !hangup(err) || x.watch.ended() || x.now()-x.floor > replayWithin {
 			return nil, nil, err
 		}
 	}
