@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"path/filepath"
 	"strings"
 	"unicode/utf8"
 
@@ -30,7 +31,7 @@ func answerText(r *sweep.Result, s style, columns int, dir string) string {
 	if title == "" {
 		title = strings.ToUpper(strings.ReplaceAll(string(r.Verdict), "_", " "))
 	}
-	b.WriteString(box(title, wrap(r.Sentence, columns-4), s, columns))
+	b.WriteString(box(title, colourOf(r.Verdict, s), wrap(r.Sentence, columns-4), columns))
 	for _, f := range facts(r) {
 		lines := wrap(f.text, columns-len(factIndent))
 		for i, line := range lines {
@@ -42,7 +43,7 @@ func answerText(r *sweep.Result, s style, columns int, dir string) string {
 		}
 	}
 	if dir != "" {
-		b.WriteString(s.bold(fmt.Sprintf("%-*s", len(factIndent), "Report")) + dir + "/report.html\n")
+		b.WriteString(s.bold(fmt.Sprintf("%-*s", len(factIndent), "Report")) + filepath.Join(dir, "report.html") + "\n")
 	}
 	return b.String()
 }
@@ -159,8 +160,19 @@ func goodput(s *analysis.Step) string {
 	return fmt.Sprintf("%s req/s of %s met what was asked of a good request", g.Format(2), s.Whole.RequestThroughput.Format(2))
 }
 
-// box draws a frame around a title and its lines.
-func box(title string, lines []string, s style, columns int) string {
+// colourOf paints a title by what its verdict means for the reader.
+func colourOf(v sweep.Verdict, s style) func(string) string {
+	switch v {
+	case sweep.LimitFound, sweep.NotReached, sweep.Met:
+		return func(text string) string { return s.bold(s.green(text)) }
+	case sweep.FailedAtFirstStep, sweep.NotMet:
+		return func(text string) string { return s.bold(s.red(text)) }
+	}
+	return func(text string) string { return s.bold(s.yellow(text)) }
+}
+
+// box draws a frame around a title, painted, and its lines.
+func box(title string, paint func(string) string, lines []string, columns int) string {
 	inner := columns - 4
 	edge := strings.Repeat("─", columns-2)
 	pad := func(text string) string {
@@ -168,7 +180,7 @@ func box(title string, lines []string, s style, columns int) string {
 	}
 	var b strings.Builder
 	b.WriteString("┌" + edge + "┐\n")
-	b.WriteString("│ " + s.bold(title) + pad(title) + " │\n")
+	b.WriteString("│ " + paint(title) + pad(title) + " │\n")
 	for _, line := range lines {
 		b.WriteString("│ " + line + pad(line) + " │\n")
 	}

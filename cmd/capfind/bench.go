@@ -100,7 +100,21 @@ func (b *bench) setUp(ctx context.Context, c *cli.Context) (err error) {
 	if err := b.makeDirectory(); err != nil {
 		return err
 	}
+	b.announceInterrupt()
 	return b.startTelemetry()
+}
+
+// announceInterrupt says, when the first Ctrl-C comes, what happens now.
+func (b *bench) announceInterrupt() {
+	done := make(chan struct{})
+	go func() {
+		select {
+		case <-b.interrupt.requested():
+			b.notice("stopping: nothing more is sent, what is in flight may finish; once more ends at once")
+		case <-done:
+		}
+	}()
+	b.onClose(func() { close(done) })
 }
 
 // setupError tells an interruption from a failure.

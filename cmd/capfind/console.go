@@ -70,7 +70,7 @@ func (c *console) StepDone(s analysis.Step) {
 		return
 	}
 	c.writeHeader()
-	line := strings.TrimRight(aligned(stepRow(c.steps, len(c.steps)-1), stepWidths), " ")
+	line := c.row(stepRow(c.steps, len(c.steps)-1))
 	switch {
 	case s.ClientLimited():
 		line = c.style.yellow(line)
@@ -109,8 +109,17 @@ func (c *console) close() {
 func (c *console) writeHeader() {
 	if !c.header {
 		c.header = true
-		fmt.Fprintln(c.w, c.style.bold(strings.TrimRight(aligned(stepHeader, stepWidths), " ")))
+		fmt.Fprintln(c.w, c.style.bold(c.row(stepHeader)))
 	}
+}
+
+// row lines up the cells of a step, the fewest on a narrow terminal.
+func (c *console) row(cells []string) string {
+	widths := stepWidths
+	if c.live && width(c.w) < wideTable {
+		cells, widths = pick(cells, narrowColumns), pick(widths, narrowColumns)
+	}
+	return strings.TrimRight(aligned(cells, widths), " ")
 }
 
 // halt ends the ticking and wipes the live line. It must not hold the lock
@@ -191,6 +200,9 @@ func progressLine(p sweep.StepPlan, elapsed time.Duration) string {
 		}
 	} else if sent > 0 {
 		line += ", waiting for the first answer"
+	}
+	if p.Duration > 0 {
+		return line + ", " + short(elapsed) + " of " + short(p.Duration)
 	}
 	return line + ", " + short(elapsed) + " so far"
 }

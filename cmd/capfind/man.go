@@ -11,7 +11,7 @@ func (a *app) manCommand() *cli.Command {
 		Name:  "man",
 		Usage: "print the manual page",
 		Action: func(c *cli.Context) error {
-			text, err := c.App.ToMan()
+			text, err := c.App.ToManWithSection(1)
 			if err != nil {
 				return fmt.Errorf("the manual page could not be made: %w", err)
 			}

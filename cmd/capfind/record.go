@@ -5,8 +5,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/shirou/gopsutil/v4/mem"
-
 	"github.com/capfind/capfind/internal/config"
 	"github.com/capfind/capfind/loadgen"
 	"github.com/capfind/capfind/sweep"
@@ -14,17 +12,14 @@ import (
 
 // environmentOf describes the machine that makes the load.
 func environmentOf(args []string, simulated bool) sweep.Environment {
-	e := sweep.Environment{
+	return sweep.Environment{
 		OS: runtime.GOOS, Arch: runtime.GOARCH, GoVersion: runtime.Version(),
 		// The runtime takes its number of processors from the cgroup's quota.
 		CPUs:         loadgen.Known(float64(runtime.GOMAXPROCS(0))),
 		CommandLine:  redactedArgs(args),
+		MemoryBytes:  memoryOf(),
 		InsideTarget: simulated,
 	}
-	if m, err := mem.VirtualMemory(); err == nil {
-		e.MemoryBytes = loadgen.Known(float64(m.Total))
-	}
-	return e
 }
 
 // hidingFlags are the flags whose values may hold secrets.

@@ -17,6 +17,21 @@ var (
 	stepWidths = []int{12, 8, 8, 8, 7, 10, 9, 8, 8, 0}
 )
 
+// wideTable is how many columns the whole table takes; narrowColumns are those
+// of its columns that the guide prints, which fit into 80.
+const wideTable = 120
+
+var narrowColumns = []int{0, 2, 3, 5, 8, 9}
+
+// pick takes the elements at the given places.
+func pick[T any](from []T, places []int) []T {
+	out := make([]T, len(places))
+	for i, p := range places {
+		out[i] = from[p]
+	}
+	return out
+}
+
 // stepRow is one step as a line of the table: what the guide prints for it
 // (success rate, throughput, TTFT) and what belongs beside it.
 func stepRow(steps []analysis.Step, i int) []string {
