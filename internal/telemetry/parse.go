@@ -2,11 +2,12 @@ package telemetry
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"math"
-	"strconv"
-	"strings"
+
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
 )
 
 // sample is one line of the Prometheus text format. Its type does not matter
@@ -33,105 +34,66 @@ func (s *sample) label(name string) string {
 // parse reads the samples whose names are wanted from a body in the Prometheus
 // text format (or OpenMetrics, whose sample lines are the same up to the value).
 // Lines of other names are skipped unread: a bad line or ten thousand histogram
-// buckets elsewhere cost nothing. A wanted line that cannot be read is an error,
+// buckets elsewhere cost nothing, and with the TYPE lines gone every sample is
+// its own line's business. A wanted line that cannot be read is an error,
 // because a sum over the rest would be wrong. NaN and infinities are left out.
 func parse(body []byte, wanted map[string]bool) ([]sample, error) {
+	// The parser's zero value panics: it wants a scheme of names.
+	parser := expfmt.NewTextParser(model.LegacyValidation)
 	var out []sample
 	for number := 1; len(body) > 0; number++ {
 		var line []byte
 		line, body, _ = bytes.Cut(body, []byte{'\n'})
 		line = bytes.TrimSpace(line)
-		name, rest := splitName(line)
+		name := nameOf(line)
 		if !wanted[string(name)] {
 			continue
 		}
-		s := sample{name: string(name)}
-		if err := s.read(string(rest)); err != nil {
+		read, err := readLine(&parser, string(name), line)
+		if err != nil {
 			return nil, fmt.Errorf("line %d (%s): %w", number, name, err)
 		}
-		if !math.IsNaN(s.value) && !math.IsInf(s.value, 0) {
-			out = append(out, s)
+		out = append(out, read...)
+	}
+	return out, nil
+}
+
+// nameOf is what stands before the labels or the value.
+func nameOf(line []byte) []byte {
+	if i := bytes.IndexAny(line, "{ \t"); i >= 0 {
+		return line[:i]
+	}
+	return line
+}
+
+// readLine reads the sample of one line; none where its value is not finite.
+func readLine(parser *expfmt.TextParser, name string, line []byte) ([]sample, error) {
+	line, _, _ = bytes.Cut(line, []byte(" # ")) // OpenMetrics' exemplar
+	families, err := parser.TextToMetricFamilies(bytes.NewReader(append(bytes.Clone(line), '\n')))
+	if err != nil {
+		return nil, fmt.Errorf("not the Prometheus text format: %s", clip(err.Error()))
+	}
+	var out []sample
+	for _, m := range families[name].GetMetric() {
+		v := m.GetUntyped().GetValue()
+		if !math.IsNaN(v) && !math.IsInf(v, 0) {
+			out = append(out, sample{name: name, labels: labelsOf(m), value: v})
 		}
 	}
 	return out, nil
 }
 
-// splitName cuts a line before its labels or its value.
-func splitName(line []byte) (name, rest []byte) {
-	if i := bytes.IndexAny(line, "{ \t"); i >= 0 {
-		return line[:i], line[i:]
+func labelsOf(m *dto.Metric) []label {
+	var out []label
+	for _, p := range m.GetLabel() {
+		out = append(out, label{p.GetName(), p.GetValue()})
 	}
-	return line, nil
-}
-
-// read fills in labels and value from what follows the name.
-func (s *sample) read(rest string) error {
-	rest = strings.TrimLeft(rest, " \t")
-	if strings.HasPrefix(rest, "{") {
-		var err error
-		if rest, err = s.readLabels(rest[1:]); err != nil {
-			return err
-		}
-	}
-	fields := strings.Fields(rest) // the value, then perhaps a time stamp or an exemplar
-	if len(fields) == 0 {
-		return errors.New("no value")
-	}
-	v, err := strconv.ParseFloat(fields[0], 64)
-	if err != nil && !errors.Is(err, strconv.ErrRange) {
-		return fmt.Errorf("%q is no number", clip(fields[0]))
-	}
-	s.value = v
-	return nil
-}
-
-// readLabels reads name="value" pairs up to the closing brace and returns what
-// follows it.
-func (s *sample) readLabels(rest string) (string, error) {
-	for {
-		rest = strings.TrimLeft(rest, " \t,")
-		if strings.HasPrefix(rest, "}") {
-			return rest[1:], nil
-		}
-		name, after, ok := strings.Cut(rest, "=")
-		after = strings.TrimLeft(after, " \t")
-		if !ok || !strings.HasPrefix(after, `"`) {
-			return "", fmt.Errorf("broken labels at %q", clip(rest))
-		}
-		value, tail, ok := unquote(after[1:])
-		if !ok {
-			return "", fmt.Errorf("label value without an end at %q", clip(after))
-		}
-		s.labels = append(s.labels, label{strings.TrimSpace(name), value})
-		rest = tail
-	}
-}
-
-// unquote reads a label value up to its closing quote. The format knows the
-// escapes \\, \" and \n only.
-func unquote(s string) (value, rest string, ok bool) {
-	var b strings.Builder
-	for i := 0; i < len(s); i++ {
-		switch c := s[i]; {
-		case c == '"':
-			return b.String(), s[i+1:], true
-		case c == '\\' && i+1 < len(s):
-			i++
-			if s[i] == 'n' {
-				b.WriteByte('\n')
-			} else {
-				b.WriteByte(s[i])
-			}
-		default:
-			b.WriteByte(c)
-		}
-	}
-	return "", "", false
+	return out
 }
 
 // clip shortens what a server sent before it goes into a message.
 func clip(s string) string {
-	const most = 40
+	const most = 120
 	if len(s) > most {
 		return s[:most] + "..."
 	}
