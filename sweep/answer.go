@@ -26,6 +26,13 @@ func (s *session) answer() {
 	if r.Verdict != LimitFound {
 		r.Limit = nil
 	}
+	if curve := s.curve(); curve.Model != "" || len(curve.Refusals) > 0 {
+		r.Curve = &curve
+	}
+	if len(r.Steps) > 0 {
+		b := analysis.Diagnose(r.Steps, r.Limits, r.Curve)
+		r.Bottleneck = &b
+	}
 	s.recommend()
 	r.Sentence = s.sentence(bad)
 	s.remarks()

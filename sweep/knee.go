@@ -46,11 +46,22 @@ func (h *hunt) knee(ctx context.Context) error {
 		if n == 0 {
 			return nil
 		}
-		if _, err := h.probe(ctx, n, h.waves(), analysis.PhaseProbe, why); err != nil {
+		if _, err := h.probe(ctx, n, h.kneeWaves(), analysis.PhaseProbe, why); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// kneeWaves is longer where the service times vary for a reason other than the
+// answers' lengths, so that only more requests tell.
+func (h *hunt) kneeWaves() float64 {
+	c := h.curve()
+	knee, ok := c.Knee.Value()
+	if ok && (c.KneeHigh.Or(math.Inf(1))-c.KneeLow.Or(0))/2 > 3*near(knee) {
+		return 2 * h.waves()
+	}
+	return h.waves()
 }
 
 // kneeGuess is where to measure next for the knee; 0 where enough is known: two
@@ -77,14 +88,14 @@ func (h *hunt) kneeGuess() (int, string) {
 	if n := free(0.9, 1.1, 1); n > 0 {
 		return n, fmt.Sprintf("throughput seems to stop growing at %.0f", knee)
 	}
-	if n := free(1.1, 1.45, 1.25); n > 0 {
+	if n := free(1.1, 1.6, 1.25); n > 0 {
 		return n, fmt.Sprintf("above %.0f, where throughput seems to stop growing", knee)
 	}
 	half := (c.KneeHigh.Or(math.Inf(1)) - c.KneeLow.Or(0)) / 2
 	if half <= near(knee) {
 		return 0, ""
 	}
-	for _, f := range []float64{0.8, 1.15, 0.9} {
+	for _, f := range []float64{0.55, 1.2, 0.8, 0.9} {
 		if n := int(math.Round(min(f*knee, top))); n >= 1 && !h.tried(n) {
 			return n, fmt.Sprintf("around %.0f, where throughput seems to stop growing", knee)
 		}

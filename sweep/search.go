@@ -197,6 +197,10 @@ func (h *hunt) success(ctx context.Context) error {
 				return nil
 			}
 			n, why = h.cliffGuess(good, fails)
+			if h.rateLimited() {
+				// A bucket that was full lets through what the rate would not.
+				waves = max(waves, slopeProbe/float64(n))
+			}
 		}
 		if _, err := h.probe(ctx, n, waves, analysis.PhaseProbe, why); err != nil {
 			return err
@@ -231,8 +235,12 @@ func (h *hunt) successBracket() (good, bad int) {
 }
 
 // gradual reports whether success falls slowly: where it still held, requests
-// failed already.
+// failed already. A rate limiter may let most of a probe through and then no more:
+// that is no slope.
 func (h *hunt) gradual() bool {
+	if h.rateLimited() {
+		return false
+	}
 	good, _ := h.successBracket()
 	failed, total := 0, 0
 	for i := range h.r.Steps {

@@ -22,9 +22,10 @@ import (
 // trial is a server that the search is tried on many times.
 type trial struct {
 	simserver.Worked
-	ladder sweep.Steps // nil: the guide's
-	truths []float64   // limits that may be claimed; nil: as computed
-	none   bool        // it has no limit within the ladder
+	ladder  sweep.Steps // nil: the guide's
+	truths  []float64   // limits that may be claimed; nil: as computed
+	outside bool        // of what the search knows: "unstable" is a right answer too
+	none    bool        // it has no limit within the ladder
 }
 
 const searchRunsVar = "CAPFIND_SEARCH_RUNS"
@@ -121,7 +122,7 @@ func (tr trial) row(runs int) string {
 		}
 		switch {
 		case tr.none && r.Verdict == sweep.LimitFound, !tr.none && r.Verdict == sweep.LimitFound && !ok,
-			!tr.none && len(tr.truths) == 0 && r.Verdict != sweep.LimitFound:
+			!tr.none && !tr.outside && r.Verdict != sweep.LimitFound:
 			wrong++
 			miss = true
 		}
@@ -167,6 +168,11 @@ func quant(v []float64, q float64) string {
 	return strconv.FormatFloat(v[int(q*float64(len(v)-1)+0.5)], 'f', 0, 64)
 }
 
+// randomRate are the limits of the rate limiter where lengths vary: arrivals are
+// random then, and empty its bucket before the mean rate does. Counted over 20,000
+// requests: at c = 0.5 success is 98.7 % with 29 in flight and 93.8 % with 30.
+var randomRate = map[string][]float64{"rate_limit c=0.5": {29}}
+
 func trials() []trial {
 	var all []trial
 	for _, w := range simserver.Cases() {
@@ -174,7 +180,7 @@ func trials() []trial {
 			v := w
 			v.Config.LengthSpread = c
 			v.Name = fmt.Sprintf("%s c=%.1f", w.Name, c)
-			all = append(all, trial{Worked: v})
+			all = append(all, trial{Worked: v, truths: randomRate[v.Name]})
 		}
 	}
 	add := func(name string, output int, set func(*simserver.Config), more func(*trial)) {
@@ -190,7 +196,7 @@ func trials() []trial {
 	none := func(steps ...int) func(*trial) {
 		return func(t *trial) { t.ladder, t.none = steps, true }
 	}
-	limits := func(n ...float64) func(*trial) { return func(t *trial) { t.truths = n } }
+	limits := func(n ...float64) func(*trial) { return func(t *trial) { t.truths, t.outside = n, true } }
 	add("8 slots c=0.5", 101, func(c *simserver.Config) { c.Slots = 8 }, nil)
 	add("23 slots, slower when full c=0.5", 101, func(c *simserver.Config) { c.Slots, c.StepTimePerRequest = 23, 200*time.Microsecond }, nil)
 	add("300 slots c=0.5", 101, func(c *simserver.Config) { c.Slots = 300 }, nil)

@@ -23,12 +23,35 @@ func (h *hunt) confirm(ctx context.Context) error {
 	if err != nil || step == nil {
 		return err
 	}
+	if len(bad.Breaches) == 1 && breaks(bad, RuleGain) {
+		return h.confirmGain(ctx, bad)
+	}
 	for _, rule := range bad.Breaches {
 		if breaks(step, rule.Rule) {
 			return nil
 		}
 	}
 	h.doubt("the ladder stopped at %d (%s), but the same step later passed", bad.Concurrency, bad.Stop.Sentence)
+	return nil
+}
+
+// confirmGain runs the step before the failing one again as well: a gain is a
+// ratio, and of two steps of a few requests each either may be the odd one.
+func (h *hunt) confirmGain(ctx context.Context, bad *analysis.Step) error {
+	if _, err := h.rerun(ctx, h.last, h.waves(), "the step before it, over which the gain was taken"); err != nil {
+		return err
+	}
+	x := map[int]float64{}
+	for i := range h.r.Steps {
+		if l := level(h.r.Steps, i); l != nil {
+			n := h.r.Steps[i].Concurrency
+			x[n] = float64(n) / l.Mean().Residence
+		}
+	}
+	from, to := x[h.last], x[bad.Concurrency]
+	if from > 0 && to/from-1 >= h.Stop.MinThroughputGain {
+		h.doubt("the ladder stopped at %d (%s), but run again both steps gave a gain of %s", bad.Concurrency, bad.Stop.Sentence, signedPercent(to/from-1))
+	}
 	return nil
 }
 
@@ -82,7 +105,7 @@ func (h *hunt) drift(ctx context.Context) error {
 	if i < 0 {
 		return nil
 	}
-	if _, err := h.rerun(ctx, h.r.Steps[i].Concurrency, 6, "a step of the ladder again: is the server still the same?"); err != nil {
+	if _, err := h.rerun(ctx, h.r.Steps[i].Concurrency, 5, "a step of the ladder again: is the server still the same?"); err != nil {
 		return err
 	}
 	return nil
@@ -259,7 +282,7 @@ func (h *hunt) successLimit(l analysis.Limit) analysis.Limit {
 		at, low, high := float64(good), float64(good), float64(bad-1)
 		note := fmt.Sprintf("a cliff: held at %d, broken at %d", good, bad)
 		if served, ok := h.served(); ok && h.rateLimited() && math.Abs(served-at) < 0.1*at {
-			at = math.Round(served)
+			at = math.Floor(served)
 			low, high = min(low, at)-1, max(high, at)
 			note += "; a rate limiter lets bursts pass and stops others, so that one more or less makes no difference in the long run"
 		}
@@ -318,9 +341,6 @@ func (h *hunt) gainLimit(l analysis.Limit) analysis.Limit {
 // anything did.
 func (h *hunt) conclude(err error) {
 	h.r.Limits = h.limits()
-	if curve := h.curve(); curve.Model != "" || len(curve.Refusals) > 0 {
-		h.r.Curve = &curve
-	}
 	h.shifts()
 	h.disorder()
 	h.noCurve()
