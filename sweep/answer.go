@@ -52,12 +52,10 @@ func (s *session) verdict(bad *analysis.Step) Verdict {
 	switch {
 	case !s.r.Complete:
 		return Interrupted
+	case bad == nil && s.r.Limit == nil:
+		return NotReached // which no change of the server on the way makes untrue
 	case s.r.Search != nil && s.r.Search.Drift:
 		return Unstable
-	case s.r.Limit == nil:
-		if bad == nil {
-			return NotReached
-		}
 	case bad == nil:
 		return LimitFound // the search found a limit below the ladder's last step
 	}

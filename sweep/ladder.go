@@ -10,6 +10,8 @@ import (
 	"github.com/capfind/capfind/loadgen"
 )
 
+const commandSweep = "sweep"
+
 // Sweep finds the limit: the guide's ladder and then, unless Config.Exact is
 // false, the exact search between its steps.
 //
@@ -18,7 +20,7 @@ import (
 // is nil. The error is for what cannot be measured or stored at all; the result
 // beside it is still what was found so far.
 func (c *Controller) Sweep(ctx context.Context) (*Result, error) {
-	s := c.begin("sweep")
+	s := c.begin(commandSweep)
 	err := s.ladder(ctx)
 	if err == nil && c.Config.Exact {
 		err = s.search(ctx)
@@ -54,8 +56,11 @@ func (s *session) promptsAt(concurrency int) int {
 }
 
 // soFar works out what the steps say up to now, so that what is on disk is
-// whole at any moment.
+// whole at any moment. Only a sweep's steps are a ladder of concurrencies.
 func (s *session) soFar() {
+	if s.r.Command != commandSweep {
+		return
+	}
 	steps := s.r.Steps
 	s.r.Ladder = ladderOf(steps)
 	s.r.Peak = analysis.PeakOf(steps)

@@ -34,10 +34,12 @@ func (s *session) timedRules() []timed {
 	return rules
 }
 
-// points are what the steps say of a timed criterion. Of the mean TTFT they are
-// read as steady levels, which are the more exact.
+// points are what the steps say of a timed criterion. Means are read from steady
+// levels, which are the more exact: TPOT over a whole run is that of a load that
+// drains away at the end.
 func (s *session) points(t timed) []analysis.CrossingPoint {
-	if t.metric != metricTTFT || t.statistic != "mean" {
+	figure := levelFigure(t)
+	if figure == nil {
 		return analysis.LatencyPoints(s.served95(), t.metric, t.statistic, t.threshold)
 	}
 	var out []analysis.CrossingPoint
@@ -46,9 +48,25 @@ func (s *session) points(t timed) []analysis.CrossingPoint {
 		if l == nil || breaks(&s.r.Steps[i], RuleSuccess) {
 			continue
 		}
-		out = append(out, levelPoint(l, float64(s.r.Steps[i].Concurrency), t.threshold))
+		out = append(out, levelPoint(l, float64(s.r.Steps[i].Concurrency), t, figure))
 	}
 	return out
+}
+
+// levelFigure is a criterion's figure of a level; nil where levels do not have it.
+func levelFigure(t timed) func(analysis.LevelBatch) float64 {
+	if t.statistic != "mean" {
+		return nil
+	}
+	switch t.metric {
+	case metricTTFT:
+		return func(b analysis.LevelBatch) float64 { return b.TTFT }
+	case metricE2E:
+		return func(b analysis.LevelBatch) float64 { return b.Residence }
+	case metricTPOT:
+		return func(b analysis.LevelBatch) float64 { return b.Decode / max(1, b.OutputTokens-1) }
+	}
+	return nil
 }
 
 // served95 are the steps that did not fail for lack of success: the times of the
@@ -63,16 +81,18 @@ func (s *session) served95() []analysis.Step {
 	return out
 }
 
-// levelPoint is a level's mean TTFT, and where it alone puts the crossing if a
-// queue is what it grows by: N* = X (T + D), X = N/R (Little's law).
-func levelPoint(l *analysis.Level, n, threshold float64) analysis.CrossingPoint {
+// levelPoint is a level's figure, and where the level alone puts the crossing if
+// a queue is what the figure grows by: N* = X (T + D), X = N/R (Little's law), D
+// being what of the time in system the figure leaves out. TPOT does not queue.
+func levelPoint(l *analysis.Level, n float64, t timed, figure func(analysis.LevelBatch) float64) analysis.CrossingPoint {
 	m := l.Mean()
-	se, dof := l.SE(func(b analysis.LevelBatch) float64 { return b.TTFT })
-	p := analysis.CrossingPoint{Concurrency: n, Value: m.TTFT, SE: se.Or(m.TTFT), Dof: dof, Requests: l.Requests}
-	if m.Residence <= 0 {
+	value := figure(m)
+	se, dof := l.SE(figure)
+	p := analysis.CrossingPoint{Concurrency: n, Value: value, SE: se.Or(value), Dof: dof, Requests: l.Requests}
+	if m.Residence <= 0 || t.metric == metricTPOT {
 		return p
 	}
-	cross := func(b analysis.LevelBatch) float64 { return n / b.Residence * (threshold + b.Decode) }
+	cross := func(b analysis.LevelBatch) float64 { return n / b.Residence * (t.threshold + b.Residence - figure(b)) }
 	own, _ := l.SE(cross)
 	if v, ok := own.Value(); ok {
 		p.Throughput, p.Predicted, p.PredictedSE = n/m.Residence, cross(m), v
