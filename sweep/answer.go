@@ -22,6 +22,9 @@ func (s *session) answer() {
 		}
 	}
 	r.Limit = binding(r.Limits)
+	if l := s.ladderLimit(bad); r.Limit == nil && l.Reached() {
+		r.Limit = &l
+	}
 	r.Verdict = s.verdict(bad)
 	if r.Verdict != LimitFound {
 		r.Limit = nil
@@ -36,6 +39,14 @@ func (s *session) answer() {
 	s.recommend()
 	r.Sentence = s.sentence(bad)
 	s.remarks()
+}
+
+// ladderLimit is the bracket of the ladder itself, for want of anything better.
+func (s *session) ladderLimit(bad *analysis.Step) analysis.Limit {
+	if bad == nil {
+		return analysis.Limit{}
+	}
+	return bracket(bad.Stop.Rule, s.r.Steps)
 }
 
 // firstBad is the ladder's failing step, or nil.
@@ -64,6 +75,9 @@ func (s *session) verdict(bad *analysis.Step) Verdict {
 	}
 	if first := s.r.Steps[0]; bad.Concurrency == first.Concurrency {
 		return FailedAtFirstStep
+	}
+	if s.r.Limit == nil {
+		return Unstable // the ladder's stop and the steps since contradict each other
 	}
 	return LimitFound
 }
@@ -236,6 +250,9 @@ func (s *session) sentence(bad *analysis.Step) string {
 }
 
 func (s *session) driftWords() string {
+	if s.r.Search == nil || len(s.r.Search.Doubts) == 0 {
+		return "the steps contradict each other"
+	}
 	return strings.Join(s.r.Search.Doubts, "; ")
 }
 
