@@ -56,12 +56,13 @@ type Efficiency struct {
 	MaxEfficiency      Number `json:"max_efficiency"` // req/s per concurrency
 }
 
-// PeakOf finds the step with the highest request throughput over its whole run,
-// the figure that the guide's analysis script reads. Of equals the first wins.
+// PeakOf finds the step with the highest request throughput, by the figures that
+// its verdict is taken from: a whole run understates what the server sustains,
+// by more the higher the concurrency. Of equals the first wins.
 func PeakOf(steps []Step) Peak {
 	var p Peak
 	for i := range steps {
-		x := steps[i].Whole.RequestThroughput
+		x := steps[i].Verdict().RequestThroughput
 		if x.IsKnown() && (!p.RequestThroughput.IsKnown() || x.Or(0) > p.RequestThroughput.Or(0)) {
 			p = Peak{Concurrency: loadgen.Known(float64(steps[i].Concurrency)), RequestThroughput: x}
 		}

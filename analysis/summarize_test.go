@@ -453,6 +453,13 @@ func TestPeakAndEfficiency(t *testing.T) {
 	near(t, "peak", p.RequestThroughput, 2.4, 0)
 	near(t, "optimal concurrency", e.OptimalConcurrency, 2, 0)
 	near(t, "efficiency", e.MaxEfficiency, 0.55, 1e-12)
+	// The peak is what the server sustains, where a window says so.
+	steady := Summary{RequestThroughput: loadgen.Known(2.6)}
+	steps[3].Steady, steps[3].VerdictBasis = &steady, BasisSteady
+	p, e = PeakOf(steps), EfficiencyOf(steps)
+	near(t, "sustained peak at", p.Concurrency, 10, 0)
+	near(t, "sustained peak", p.RequestThroughput, 2.6, 0)
+	near(t, "the guide's optimal concurrency", e.OptimalConcurrency, 2, 0)
 	if PeakOf(nil).Concurrency.IsKnown() || EfficiencyOf(nil).MaxEfficiency.IsKnown() {
 		t.Error("a peak without steps")
 	}

@@ -172,7 +172,9 @@ func (s *session) qpsExact(ctx context.Context, q QPSConfig, a *QPSAnswer) error
 			return nil
 		}
 		a.setExact(at, low, high)
-		a.FullTarget = loadgen.Known(math.Ceil(at/q.Share - 1e-6))
+		// A mean in flight, as Little's law gives it, to the nearest whole: a
+		// thousandth of response time over the round figure is no request more.
+		a.FullTarget = loadgen.Known(math.Round(at / q.Share))
 		if math.Abs(at-float64(n)) <= near(at) {
 			return nil
 		}
