@@ -76,7 +76,7 @@ func (v *view) replicas(o Options) *table {
 		if row.Refusal != "" {
 			continue
 		}
-		cells := []cell{num(row.QPS, plain(row.QPS.Or(0))+" req/s"), num(row.Replicas, whole(row.Replicas)),
+		cells := []cell{str(plain(row.QPS.Or(0)) + " req/s"), num(row.Replicas, whole(row.Replicas)),
 			num(row.LoadPerReplica, perSecond(row.LoadPerReplica, "req/s")), num(row.InFlightPerReplica, figure(row.InFlightPerReplica))}
 		if z.PricePerHour > 0 {
 			cells = append(cells, num(row.CostPerMonth, roundFigure(row.CostPerMonth)))

@@ -251,7 +251,11 @@ func (s *canvas) point(r *series, p *datum) {
 	s.f(`<g class="%s"%s transform="translate(%s %s)"><title>%s</title>`, class, s.data(p), px(x), px(y), esc(p.xText+" · "+r.name+" "+p.text))
 	s.f(`<path class="mk" d="%s"/>`, markerPath[r.style.marker])
 	if p.label != "" {
-		s.f(`<text class="halo" x="8" y="-8">%s</text>`, esc(p.label))
+		anchor, dx := "start", 8
+		if x > s.right-40 {
+			anchor, dx = "end", -8
+		}
+		s.f(`<text class="halo" x="%d" y="-8" text-anchor="%s">%s</text>`, dx, anchor, esc(p.label))
 	}
 	s.WriteString(`</g>`)
 }
