@@ -22,7 +22,7 @@ func Assess(r *Result, rules StopRules, band analysis.Band) {
 		}
 		passed = append(passed, *step)
 	}
-	s.soFar()
+	r.Ladder, r.Peak, r.Efficiency = ladderOf(r.Steps), analysis.PeakOf(r.Steps), analysis.EfficiencyOf(r.Steps)
 	r.Complete = true
 	r.Limits = nil
 	s.answer()
