@@ -80,7 +80,11 @@ func exitCodeOf(t *testing.T, err error) int {
 func TestInterruptAndResume(t *testing.T) {
 	t.Parallel()
 	url := slowServer(t)
-	for _, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGHUP} {
+	signals := []syscall.Signal{syscall.SIGINT, syscall.SIGHUP}
+	if raceDetector {
+		signals = signals[:1]
+	}
+	for _, signal := range signals {
 		dir := t.TempDir()
 		cmd := sweepProcess(url, dir)
 		stderr, err := cmd.StderrPipe()
@@ -171,6 +175,7 @@ func TestSecondInterruptEndsAtOnce(t *testing.T) {
 // Killed at any moment, a sweep leaves a result directory that can be gone on
 // with, and what was measured until then is not measured again.
 func TestKilledAtAnyMoment(t *testing.T) {
+	skipUnderRace(t)
 	t.Parallel()
 	url := slowServer(t)
 	for range 4 {
@@ -217,6 +222,7 @@ func killedOnce(t *testing.T, url string) {
 // A reader of stdout that went away is an error of the program that prints, and
 // no loss of what was measured.
 func TestBrokenPipe(t *testing.T) {
+	skipUnderRace(t)
 	t.Parallel()
 	dir := t.TempDir()
 	cmd := sweepProcess(slowServer(t), dir, "--quiet", "--concurrency", "1")

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"flag"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,13 +18,30 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	// The tests here wait far more than they work, so that more of them than there
+	// are processors may run at once.
+	if err := flag.Set("test.parallel", "6"); err != nil {
+		panic(err)
+	}
 	testscript.Main(m, map[string]func(){"capfind": main})
 }
 
+// quickScripts are those that draw no charts. The race detector makes drawing
+// twenty times slower, so that under it only these are run, and of the process
+// tests one.
+var quickScripts = []string{"usage.txtar", "validate.txtar", "refusals.txtar", "simulate.txtar"}
+
 // The scripts of testdata/script run the program as a user does.
 func TestScripts(t *testing.T) {
+	files, err := filepath.Glob("testdata/script/*.txtar")
+	if err != nil {
+		t.Fatal(err)
+	}
+	files = slices.DeleteFunc(files, func(path string) bool {
+		return raceDetector && !slices.Contains(quickScripts, filepath.Base(path))
+	})
 	testscript.Run(t, testscript.Params{
-		Dir:                 "testdata/script",
+		Files:               files,
 		RequireExplicitExec: true,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": exits,
@@ -35,7 +53,8 @@ func TestScripts(t *testing.T) {
 }
 
 // setup gives every script simulated servers of its own: $SIM, which runs 2
-// requests at once, and $LOCKED, which wants the key "sesame".
+// requests at once, and $LOCKED, which wants the key "sesame". The directory demo
+// holds a result.
 func setup(e *testscript.Env) error {
 	fast := simserver.Default()
 	fast.Slots, fast.StepTime, fast.Prefill = 2, 4*time.Millisecond, 4*time.Millisecond
@@ -50,7 +69,22 @@ func setup(e *testscript.Env) error {
 		e.Setenv(name, s.URL())
 	}
 	e.Setenv("NO_COLOR", "1")
-	return nil
+	demo, err := os.ReadFile("testdata/demo/result.json")
+	if err != nil {
+		return err
+	}
+	if err := os.Mkdir(filepath.Join(e.WorkDir, "demo"), 0o755); err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(e.WorkDir, "demo", "result.json"), demo, 0o644)
+}
+
+// skipUnderRace leaves out tests that draw many charts.
+func skipUnderRace(t *testing.T) {
+	t.Helper()
+	if raceDetector {
+		t.Skip("drawing charts is too slow under the race detector")
+	}
 }
 
 // exits runs a command and holds its exit code against the first argument, one

@@ -38,6 +38,7 @@ func canaryServer(t *testing.T, change func(*simserver.Config)) string {
 // Every way to hand over a secret, through every command that uses one, with
 // success and with failure.
 func TestSecretsAreWrittenNowhere(t *testing.T) {
+	skipUnderRace(t)
 	t.Parallel()
 	dir := t.TempDir()
 	keyFile, config := filepath.Join(dir, "key"), filepath.Join(dir, "c.yaml")
