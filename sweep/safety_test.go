@@ -304,3 +304,74 @@ func (f *fullCache) Window(from, to time.Time) (analysis.Telemetry, bool) {
 	}
 	return t, to.After(from)
 }
+
+// scripted answers at once; the prompts in fails are refused.
+type scripted struct{ fails map[int]bool }
+
+func (g *scripted) Run(_ context.Context, l loadgen.Load) (loadgen.Run, error) {
+	run := loadgen.Run{Load: l, Started: time.Now(), End: loadgen.EndComplete}
+	for i := range l.Requests {
+		sent := time.Duration(i/l.Concurrency) * time.Second
+		s := loadgen.Sample{
+			Index: i, PromptIndex: l.FirstPrompt + i, Conversation: -1, Ready: sent, Intended: sent, Sent: sent, End: sent + time.Second,
+			FirstOutput: sent + 100*time.Millisecond, LastOutput: sent + time.Second, OutputEvents: 10, OutputTokens: 10, Streamed: true, WasSent: true,
+		}
+		if g.fails[s.PromptIndex] {
+			s.Class, s.Status, s.OutputEvents = loadgen.HTTP5xx, 500, 0
+		}
+		run.Samples = append(run.Samples, s)
+		run.Elapsed = s.End
+		if l.OnSample(&s) {
+			run.End = loadgen.EndStopped
+			break
+		}
+	}
+	time.Sleep(run.Elapsed)
+	return run, nil
+}
+
+// One failure in twenty requests is 95 %, wherever among them it comes: the first
+// run is cut short by it, and the second makes up for what was not sent.
+func TestRepeatMakesUpForWhatWasCutShort(t *testing.T) {
+	for _, c := range []struct {
+		fails   map[int]bool
+		verdict sweep.Verdict
+	}{
+		{map[int]bool{0: true}, sweep.NotReached},
+		{map[int]bool{4: true}, sweep.NotReached},
+		{map[int]bool{4: true, 20: true}, sweep.FailedAtFirstStep},
+	} {
+		bubble(t, func(t *testing.T) {
+			ctl := &sweep.Controller{Generator: &scripted{c.fails}, Config: sweep.Default(), Stop: sweep.DefaultStopRules(), Band: sweep.DefaultBand()}
+			ctl.Config.Concurrency, ctl.Config.Exact = sweep.Steps{1}, false
+			r, err := ctl.Sweep(context.Background())
+			if err != nil {
+				t.Fatal(err)
+			}
+			whole := r.Steps[0].Whole
+			if r.Verdict != c.verdict || r.Steps[0].Runs != 2 || c.verdict == sweep.NotReached && whole.Completed+whole.Failed != 20 {
+				t.Errorf("failures at %v: verdict %s after %d and %d; %s", c.fails, r.Verdict, whole.Completed, whole.Failed, r.Sentence)
+			}
+		})
+	}
+}
+
+func TestTokensAreCountedAsTheyCome(t *testing.T) {
+	_, sent, _ := watched(t, worked(t, "slots"), func(_ context.Context, c *sweep.Controller) {
+		c.Workload = sweep.Workload{} // lengths unknown beforehand
+		c.Config.Budget.MaxTokens = 3000
+	})
+	if sent.tokens > 3000+613 {
+		t.Errorf("%d tokens for a budget of 3000 and requests of 613", sent.tokens)
+	}
+}
+
+func TestServerThatChangesIsUnstable(t *testing.T) {
+	w := worked(t, "slots")
+	// The ladder ends after some 210 s.
+	w.Config.NoisyNeighbour = simserver.NoisyNeighbour{Share: 0.3, Start: 215 * time.Second, For: time.Hour}
+	r := answerOf(t, w, 1, nil)
+	if r.Verdict != sweep.Unstable || r.Limit != nil || !strings.Contains(strings.Join(r.Search.Doubts, "\n"), "mean response time was") {
+		t.Errorf("verdict %s: %s", r.Verdict, r.Sentence)
+	}
+}

@@ -70,7 +70,7 @@ func essenceOf(t *testing.T, r *sweep.Result, dir string) essence {
 
 // stored runs a sweep into dir, going on with what is there; after runs the
 // plug is pulled, with -1 never.
-func stored(t *testing.T, m model, dir string, after int) *sweep.Result {
+func stored(t *testing.T, m model, dir string, after int) (*sweep.Result, []loadgen.Load) {
 	t.Helper()
 	var store *sweep.Store
 	var before *sweep.Result
@@ -95,7 +95,7 @@ func stored(t *testing.T, m model, dir string, after int) *sweep.Result {
 	if after < 0 && err != nil {
 		t.Fatal(err)
 	}
-	return r
+	return r, e.runs
 }
 
 func TestResumedSweepSaysTheSame(t *testing.T) {
@@ -103,7 +103,8 @@ func TestResumedSweepSaysTheSame(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				whole := t.TempDir()
-				want := essenceOf(t, stored(t, c, whole, -1), whole)
+				r, _ := stored(t, c, whole, -1)
+				want := essenceOf(t, r, whole)
 				for k := 0; k < len(want.steps)+1; k += 1 + len(want.steps)/3 {
 					dir := t.TempDir()
 					stored(t, c, dir, k)
@@ -114,7 +115,11 @@ func TestResumedSweepSaysTheSame(t *testing.T) {
 					if onDisk.Complete || onDisk.Verdict != sweep.Interrupted {
 						t.Errorf("after %d runs the result on disk claims to be complete: %v, %s", k, onDisk.Complete, onDisk.Verdict)
 					}
-					got := essenceOf(t, stored(t, c, dir, -1), dir)
+					r, runs := stored(t, c, dir, -1)
+					got := essenceOf(t, r, dir)
+					if n := len(onDisk.Steps); n < len(want.steps) && runs[0].Concurrency != want.steps[n] {
+						t.Errorf("after %d finished steps the resumed run began with %d in flight, want %d", n, runs[0].Concurrency, want.steps[n])
+					}
 					if !reflect.DeepEqual(got, want) {
 						t.Errorf("resumed after %d runs:\n got %+v\nwant %+v", k, got, want)
 					}
@@ -239,7 +244,7 @@ func TestLoadSaysWhatIsWrong(t *testing.T) {
 func TestResultSurvivesJSON(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		dir := t.TempDir()
-		r := stored(t, workedCases[1].model, dir, -1)
+		r, _ := stored(t, workedCases[1].model, dir, -1)
 		want, err := json.MarshalIndent(r, "", "  ")
 		if err != nil {
 			t.Fatal(err)
