@@ -80,26 +80,32 @@ func perToken(parts []part) float64 {
 	return min(max(slope, 0), stat.Mean(decode, nil)/(mean-1))
 }
 
-// settledCohort are the window's successes without those that saw the drain.
+// settledCohort are the window's successes without those that saw the drain. Long
+// ones see more of it: where too many would be lost by leaving a time in system
+// and a standard deviation, a time in system has to do.
 func settledCohort(p *part) []*loadgen.Sample {
 	var good []*loadgen.Sample
-	var sum float64
+	var times []float64
 	for _, s := range p.cohort {
 		if r, ok := s.Residence(); ok && s.Class == loadgen.Success {
 			good = append(good, s)
-			sum += r.Seconds()
+			times = append(times, r.Seconds())
 		}
 	}
-	if len(good) == 0 {
-		return nil
-	}
-	last := p.to.Seconds() - sum/float64(len(good))
-	for i, s := range good {
-		if s.Sent.Seconds() > last {
-			return good[:i]
+	mean, std := stat.PopMeanStdDev(times, nil)
+	until := func(last float64) int {
+		for i, s := range good {
+			if s.Sent.Seconds() > last {
+				return i
+			}
 		}
+		return len(good)
 	}
-	return good
+	n := until(p.to.Seconds() - mean - std)
+	if 4*n < len(good) {
+		n = until(p.to.Seconds() - mean)
+	}
+	return good[:n]
 }
 
 // add appends a run's cohort as batches of about a wave each.

@@ -239,7 +239,7 @@ func (h *hunt) restless() {
 			}
 		}
 	}
-	if moved >= restlessSteps {
+	if moved >= restlessSteps && 3*moved > large {
 		h.doubt("in %d of %d steps the times moved by more than %s within the step", moved, large, percent(restlessShift))
 	}
 }
