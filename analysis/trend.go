@@ -12,8 +12,9 @@ import (
 
 // TrendTest says whether a quantity got worse over a long run.
 type TrendTest struct {
-	Metric    string `json:"metric"`    // e2e, ttft, tpot, throughput, failures or what the caller named
+	Metric    string `json:"metric"`    // what the caller named
 	Change    Number `json:"change"`    // over the whole run: share of the start; of failures, share of requests
+	SE        Number `json:"se"`        // standard error of the change
 	Low       Number `json:"low"`       // 95 % interval of the change
 	High      Number `json:"high"`      //
 	Degrading bool   `json:"degrading"` // worse by more than the gate, and not by chance
@@ -31,61 +32,11 @@ type Series struct {
 	Tests    int     // made together, so that one false alarm in twenty is for all of them; 0: 1
 }
 
-// The gates of a soak.
 const (
 	soakGate    = 0.10 // of the start's value
-	failureGate = 0.01 // share of requests
 	trendBlocks = 12   // a line is fitted through as many block means
 	minSlices   = 12
-	// Time per request, per token and throughput are one another's mirror, so the
-	// five quantities are worth about three independent tests.
-	independentTests = 3
 )
-
-// Trend tests a soak's slices for slow degradation: time per request, TTFT, TPOT,
-// throughput and failures. One false alarm in twenty is allowed to all of them
-// together. The first twentieth of the run (at least one slice), in which it fills
-// up, and the last slice, in which it drains, are left out. Throughput is tested
-// for closed loops and for open ones alike: in an open one it falls when the
-// server no longer keeps up.
-func Trend(slices []Slice) []TrendTest {
-	skip := max(1, len(slices)/20)
-	if len(slices) < minSlices+skip+1 {
-		return nil
-	}
-	kept := slices[skip : len(slices)-1]
-	kinds := []struct {
-		series Series
-		of     func(*Slice) Number
-	}{
-		{Series{Metric: "e2e"}, func(s *Slice) Number { return s.E2EMean }},
-		{Series{Metric: "ttft"}, func(s *Slice) Number { return s.TTFTMean }},
-		{Series{Metric: "tpot"}, func(s *Slice) Number { return s.TPOTMean }},
-		{Series{Metric: "throughput", HigherOK: true}, func(s *Slice) Number { return s.RequestRate }},
-		{Series{Metric: "failures", Gate: failureGate, Absolute: true}, failureShare},
-	}
-	var out []TrendTest
-	for _, k := range kinds {
-		for i := range kept {
-			if v, ok := k.of(&kept[i]).Value(); ok {
-				k.series.At = append(k.series.At, kept[i].AtSeconds)
-				k.series.Values = append(k.series.Values, v)
-			}
-		}
-		k.series.Tests = independentTests
-		if len(k.series.Values) >= minSlices {
-			out = append(out, k.series.Test())
-		}
-	}
-	return out
-}
-
-func failureShare(s *Slice) Number {
-	if n := s.Completed + s.Failed; n > 0 {
-		return loadgen.Known(float64(s.Failed) / float64(n))
-	}
-	return Number{}
-}
 
 // Test fits a line through block means. Slices resemble their neighbours, which
 // makes an ordinary regression see trends everywhere: blocks take most of that
@@ -117,7 +68,7 @@ func (s Series) Test() TrendTest {
 	}
 	dof := float64(blocks - 2)
 	change, half := perSecond*span/unit, se*span/unit
-	t.Change = loadgen.Known(change)
+	t.Change, t.SE = loadgen.Known(change), loadgen.Known(half)
 	t.Low, t.High = loadgen.Known(change-studentT(dof)*half), loadgen.Known(change+studentT(dof)*half)
 	worse, gate := change, s.Gate
 	if s.HigherOK {

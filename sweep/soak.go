@@ -8,9 +8,6 @@ import (
 	"slices"
 	"time"
 
-	"gonum.org/v1/gonum/stat"
-	"gonum.org/v1/gonum/stat/distuv"
-
 	"github.com/capfind/capfind/analysis"
 	"github.com/capfind/capfind/loadgen"
 )
@@ -74,7 +71,7 @@ type SoakSlice struct {
 // SoakTrend is the test of one figure for a change over the run.
 type SoakTrend struct {
 	Metric   string          `json:"metric"`
-	Change   analysis.Number `json:"change"` // over the whole run, share of the mean
+	Change   analysis.Number `json:"change"` // over the whole run, share of the start; of failures, share of requests
 	SE       analysis.Number `json:"se"`
 	Gate     float64         `json:"gate"`
 	Degrades bool            `json:"degrades"`
@@ -306,6 +303,11 @@ func (s *session) soaked(k *soak) time.Duration {
 	return time.Duration((last.AtSeconds + last.Seconds) * float64(time.Second))
 }
 
+// independentTests is how many tests the figures of a soak are worth together:
+// time per request and throughput are one another's mirror. One false alarm in
+// twenty is allowed to all of them.
+const independentTests = 3
+
 // trends tests every figure of the slices for a change for the worse.
 func (s *session) trends(k *soak) []SoakTrend {
 	v := k.answer.Slices
@@ -313,67 +315,31 @@ func (s *session) trends(k *soak) []SoakTrend {
 		v = v[1 : len(v)-1] // the ramp, and a last slice that is not whole
 	}
 	figures := []struct {
-		name string
-		sign float64 // +1: growing is worse
-		of   func(*SoakSlice) analysis.Number
+		name     string
+		higherOK bool
+		of       func(*SoakSlice) analysis.Number
 	}{
-		{"mean TTFT", 1, func(x *SoakSlice) analysis.Number { return x.TTFT }},
-		{"mean response time", 1, func(x *SoakSlice) analysis.Number { return x.E2E }},
-		{"request throughput", -1, func(x *SoakSlice) analysis.Number { return loadgen.Known(x.RequestThroughput) }},
-		{"memory of the server", 1, func(x *SoakSlice) analysis.Number { return x.ResidentBytes }},
+		{"mean TTFT", false, func(x *SoakSlice) analysis.Number { return x.TTFT }},
+		{"mean response time", false, func(x *SoakSlice) analysis.Number { return x.E2E }},
+		{"request throughput", true, func(x *SoakSlice) analysis.Number { return loadgen.Known(x.RequestThroughput) }},
+		{"memory of the server", false, func(x *SoakSlice) analysis.Number { return x.ResidentBytes }},
 	}
 	var out []SoakTrend
 	for _, f := range figures {
-		var at, y []float64
+		series := analysis.Series{Metric: f.name, HigherOK: f.higherOK, Gate: k.cfg.MaxDegradation, Tests: independentTests}
 		for i := range v {
 			if n, ok := f.of(&v[i]).Value(); ok {
-				at, y = append(at, v[i].AtSeconds), append(y, n)
+				series.At, series.Values = append(series.At, v[i].AtSeconds), append(series.Values, n)
 			}
 		}
-		if t, ok := trend(f.name, f.sign, at, y, k.cfg.MaxDegradation); ok {
-			out = append(out, t)
+		if t := series.Test(); t.Change.IsKnown() {
+			out = append(out, SoakTrend{Metric: t.Metric, Change: t.Change, SE: t.SE, Gate: series.Gate, Degrades: t.Degrading, Sentence: t.Sentence})
 		}
 	}
 	if t, ok := errorTrend(v); ok {
 		out = append(out, t)
 	}
 	return out
-}
-
-// leastSlices is how many slices a trend needs.
-const leastSlices = 8
-
-// trend fits a straight line through the slices. It degrades where the change
-// over the run is for the worse by more than the gate allows, beyond the 99.5 %
-// quantile of Student's t: several figures are tested, and one false alarm in
-// twenty runs is too many.
-func trend(name string, sign float64, at, y []float64, gate float64) (SoakTrend, bool) {
-	n := float64(len(y))
-	if len(y) < leastSlices {
-		return SoakTrend{}, false
-	}
-	mean := stat.Mean(y, nil)
-	if mean == 0 {
-		return SoakTrend{}, false
-	}
-	intercept, slope := stat.LinearRegression(at, y, nil, false)
-	rss := 0.0
-	for i := range y {
-		e := y[i] - intercept - slope*at[i]
-		rss += e * e
-	}
-	sxx := stat.Variance(at, nil) * (n - 1)
-	se := math.Sqrt(rss / (n - 2) / sxx)
-	length := at[len(at)-1] - at[0]
-	change := slope * length / mean
-	changeSE := se * length / math.Abs(mean)
-	sure := distuv.StudentsT{Sigma: 1, Nu: n - 2}.Quantile(0.995)
-	t := SoakTrend{
-		Metric: name, Change: loadgen.Known(change), SE: loadgen.Known(changeSE), Gate: gate,
-		Degrades: sign*change > gate && sign*change > sure*changeSE,
-	}
-	t.Sentence = fmt.Sprintf("%s changed by %s over the run (+- %s, gate %s)", name, signedPercent(change), percent(2*changeSE), percent(gate))
-	return t, true
 }
 
 // errorTrend compares the share of failures in the second half of the run with
