@@ -46,10 +46,18 @@ func stepAxis(label string, values, ticks []float64) axis {
 	sort.Float64s(ticks)
 	for i, v := range ticks {
 		if i == 0 || v != ticks[i-1] {
-			a.ticks = append(a.ticks, tick{v, plain(v)})
+			a.ticks = append(a.ticks, tick{v, loadNumber(v)})
 		}
 	}
 	return a
+}
+
+// loadNumber writes a load: a concurrency in full, a rate with three digits.
+func loadNumber(v float64) string {
+	if v == math.Trunc(v) {
+		return plain(v)
+	}
+	return significant(v)
 }
 
 // linearAxis runs from low to a little above high, with round ticks.

@@ -45,10 +45,7 @@ func (v *view) load(s *analysis.Step) float64 {
 
 // loadText writes a step's load for people.
 func (v *view) loadText(s *analysis.Step) string {
-	if v.open {
-		return significant(v.load(s))
-	}
-	return count(s.Concurrency)
+	return loadNumber(v.load(s))
 }
 
 func (v *view) loadLabel() string {
@@ -106,10 +103,16 @@ func (v *view) overLoad(id string) *chart {
 
 // annotate marks the limit, the knee and the recommended band.
 func (v *view) annotate(c *chart) {
+	r := v.r
 	if v.open {
+		if r.Rate != nil && r.Rate.Rate.IsKnown() {
+			c.upright = append(c.upright, mark{at: r.Rate.Rate.Or(0), text: v.w.say("mark.rate", figure(r.Rate.Rate))})
+		}
 		return
 	}
-	r := v.r
+	if q := r.QPS; q != nil && q.Concurrency.IsKnown() {
+		c.upright = append(c.upright, mark{at: q.Concurrency.Or(1), text: v.w.say("mark.holds", whole(q.Concurrency))})
+	}
 	if rec := r.Recommendation; rec != nil && rec.Low.IsKnown() && rec.High.IsKnown() {
 		low, high := rec.Low.Or(0), rec.High.Or(0)
 		// A band that falls on one whole number is still drawn.
@@ -185,6 +188,9 @@ func (v *view) throughput() *chart {
 	}
 	v.addMetric(c, v.w.say("series.throughput"), blue, take)
 	v.annotate(c)
+	if q := v.r.QPS; q != nil {
+		c.across = append(c.across, level{at: q.Target * q.Share, text: v.w.say("mark.target", percent(number(q.Share), 0), figure(number(q.Target)))})
+	}
 	_, high := extent(c.values())
 	c.y = linearAxis(v.w.say("axis.throughput"), 0, high)
 	c.reading = v.readThroughput(c)
@@ -192,6 +198,9 @@ func (v *view) throughput() *chart {
 }
 
 func (v *view) efficiency() *chart {
+	if v.open {
+		return nil // the concurrency is only a cap there
+	}
 	c := v.overLoad("efficiency")
 	take := func(s *analysis.Summary) (datum, bool) {
 		return plus(s.Efficiency, analysis.Number{}, perSecond(s.Efficiency, "req/s"))
@@ -304,7 +313,7 @@ func (v *view) tradeoff() *chart {
 			x, known := f.RequestThroughput.Value()
 			return datum{y: n.Or(0), low: x, text: seconds(n), xText: perSecond(f.RequestThroughput, "req/s")}, ok && known && x > 0
 		}) {
-			p.label, p.x, p.low = plain(p.x), p.low, 0
+			p.label, p.x, p.low = loadNumber(p.x), p.low, 0
 			if st.name != "mean" {
 				p.label = ""
 			}
@@ -461,10 +470,14 @@ func rangeText(low, high analysis.Number) string {
 	return whole(low) + "–" + whole(high)
 }
 
+// labelsLeft reports whether a point, at this share of the horizontal axis, has
+// its label to its left, because there is no room to its right.
+func labelsLeft(place float64) bool { return place > .92 }
+
 // spareLabels drops the labels of points that lie too close to one that keeps
 // its own; higher loads, which lie further right, come first.
 func (c *chart) spareLabels() {
-	type spot struct{ x, y float64 }
+	type spot struct{ from, to, y float64 }
 	var taken []spot
 	for i := range c.series {
 		points := c.series[i].points
@@ -473,9 +486,13 @@ func (c *chart) spareLabels() {
 			if p.label == "" {
 				continue
 			}
-			at := spot{c.x.place(p.x), c.y.place(p.y)}
+			x, width := c.x.place(p.x), textWidth(p.label)*svgPhoneFont/(svgWidth-svgLeft-svgRight)
+			at := spot{x, x + width, c.y.place(p.y)}
+			if labelsLeft(x) {
+				at.from, at.to = x-width, x
+			}
 			for _, t := range taken {
-				if math.Abs(t.x-at.x) < .05 && math.Abs(t.y-at.y) < .07 {
+				if at.from < t.to+.04 && t.from < at.to+.04 && math.Abs(t.y-at.y) < .09 {
 					p.label = ""
 				}
 			}

@@ -337,7 +337,51 @@ func fixtures() map[string]*build {
 	all["empty"].result.FinishedAt = nil
 	all["empty"].result.Complete = false
 	all["hostile"] = hostile()
+	all["qps"], all["rate"], all["soak"] = qpsFixture(), rateFixture(), soakFixture()
 	return all
+}
+
+// qpsFixture holds 20 requests/s with 95 %: 40 by Little's law at 2.1 s.
+func qpsFixture() *build {
+	b := newBuild("qps", slots64)
+	for _, n := range []int{10, 20, 50, 40, 39} {
+		b.step(n, analysis.PhasePoint).RequestRate = loadgen.Known(20)
+	}
+	k := loadgen.Known
+	b.result.Command, b.result.Verdict, b.result.Sentence = "qps", sweep.Met, "concurrency 40 (95 % CI 39-41) holds 95 % of 20 req/s"
+	b.result.QPS = &sweep.QPSAnswer{Target: 20, Share: .95, Reached: true, FirstHit: k(50), LastMiss: k(20), Concurrency: k(40), Low: k(39), High: k(41),
+		Confidence: k(.95), FullTarget: k(42), HighestRate: k(23.8)}
+	return b
+}
+
+func rateFixture() *build {
+	b := newBuild("rate", slots64)
+	for _, n := range []int{5, 10, 20, 50, 60} {
+		s := b.step(n, analysis.PhasePoint)
+		s.RequestRate = loadgen.Known(slots64.at(n).x)
+		s.Concurrency = 1000
+	}
+	k := loadgen.Known
+	b.result.Command, b.result.Verdict, b.result.Sentence = "rate", sweep.LimitFound, "25.1 req/s (24.4-25.9), bound by mean TTFT"
+	b.result.Rate = &sweep.RateAnswer{Rate: k(25.1), Low: k(24.4), High: k(25.9), BoundBy: "ttft", InFlight: k(52.7), Predicted: k(26), Sentence: "the sweep predicts 26.0 req/s"}
+	return b
+}
+
+// soakFixture slows down by a fifth over an hour.
+func soakFixture() *build {
+	b := newBuild("soak", slots64)
+	b.step(40, analysis.PhasePoint)
+	b.result.Command, b.result.Verdict, b.result.Sentence = "soak", sweep.NotMet, "TTFT grows by 20 % over the hour"
+	a := &sweep.SoakAnswer{Degrades: true, Kept: 4000}
+	for i := range 60 {
+		slow := 1 + .2*float64(i)/60
+		a.Slices = append(a.Slices, sweep.SoakSlice{AtSeconds: float64(i) * 60, Seconds: 60, Completed: int(1140 / slow), RequestThroughput: 19 / slow * b.noise(.02),
+			OutputThroughput: 1919 / slow, TTFT: loadgen.Known(.1 * slow * b.noise(.03)), TPOT: loadgen.Known(.02 * slow), E2E: loadgen.Known(2.1 * slow), ResidentBytes: loadgen.Known(9e9 + 2e7*float64(i))})
+	}
+	a.Trends = []sweep.SoakTrend{{Metric: "mean TTFT", Change: loadgen.Known(.2), SE: loadgen.Known(.01), Gate: .1, Degrades: true, Sentence: "mean TTFT rose by 20 % (gate 10 %)"},
+		{Metric: "throughput", Change: loadgen.Known(-.02), SE: loadgen.Known(.01), Gate: .1, Sentence: "within the gate"}}
+	b.result.Soak = a
+	return b
 }
 
 func clientLimited() *build {

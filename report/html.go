@@ -33,6 +33,8 @@ type page struct {
 	Charts       []figureBlock
 	Time         []stepTime
 	Server       []figureBlock
+	Soak         []figureBlock
+	Trends       *table
 	Failures     *table
 	Client       *table
 	ClientText   string
@@ -130,6 +132,7 @@ func newPage(v *view, o Options) *page {
 	p.Steps = [2]*table{filled(v.stepTable()), filled(over.stepTable())}
 	p.Charts = v.paired(over, p.Toggle)
 	p.Time = v.timeGroups()
+	p.Soak, p.Trends = single(v, v.soakCharts()), v.trendTable()
 	p.Server = single(v, v.telemetryCharts(o.Telemetry))
 	return p
 }

@@ -23,6 +23,7 @@ func Markdown(w io.Writer, r *sweep.Result, o Options) error {
 	v.markdownWhy(&b)
 	v.sizing(o).section(&b)
 	v.replicas(o).section(&b)
+	v.trendTable().section(&b)
 	if len(r.Limits) > 0 {
 		v.limitsTable().section(&b)
 	}

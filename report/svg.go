@@ -252,7 +252,7 @@ func (s *canvas) point(r *series, p *datum) {
 	s.f(`<path class="mk" d="%s"/>`, markerPath[r.style.marker])
 	if p.label != "" {
 		anchor, dx := "start", 8
-		if x > s.right-40 {
+		if labelsLeft(s.c.x.place(p.x)) {
 			anchor, dx = "end", -8
 		}
 		s.f(`<text class="halo" x="%d" y="-8" text-anchor="%s">%s</text>`, dx, anchor, esc(p.label))
@@ -285,7 +285,7 @@ func (s *canvas) violin(v *violin) {
 	for i := len(corners) - 1; i >= 0; i-- {
 		fmt.Fprintf(&d, "L%s %s", px(x-corners[i][0]*half), px(s.y(corners[i][1])))
 	}
-	s.f(`<g class="series c-blue" data-name="p50"><path class="violin pt" data-k="%d" data-x="%s" data-v="%s" d="%sz"/></g>`, v.step, plain(v.x), esc(v.text), d.String())
+	s.f(`<g class="series c-blue" data-name="p50"><path class="violin pt" data-k="%d" data-x="%s" data-v="%s" d="%sz"/></g>`, v.step, loadNumber(v.x), esc(v.text), d.String())
 }
 
 // legendSVG draws the sample of a series that the legend shows.

@@ -28,7 +28,7 @@ type fact struct{ Name, Value, Note string }
 // verdictTone says how much an answer can be relied on.
 var verdictTone = map[sweep.Verdict]string{
 	sweep.LimitFound: "good", sweep.NotReached: "good", sweep.FailedAtFirstStep: "bad",
-	sweep.ClientLimited: "warn", sweep.Unstable: "warn", sweep.Interrupted: "warn",
+	sweep.ClientLimited: "warn", sweep.Unstable: "warn", sweep.Interrupted: "warn", sweep.Met: "good", sweep.NotMet: "bad",
 }
 
 func (v *view) verdict() verdict {
@@ -55,8 +55,15 @@ func (v *view) verdict() verdict {
 // number fills in the large figure, its interval and what bound it.
 func (v *view) number(d *verdict) {
 	r := v.r
-	if v.open {
-		return // the answer is a rate, which the sentence states
+	switch {
+	case r.Rate != nil:
+		v.rateNumber(d, r.Rate)
+		return
+	case r.QPS != nil:
+		v.qpsNumber(d, r.QPS)
+		return
+	case v.open:
+		return // the sentence says it
 	}
 	if l := r.Limit; l != nil && l.Concurrency.IsKnown() {
 		d.Number = whole(l.Concurrency)
@@ -80,6 +87,39 @@ func (v *view) number(d *verdict) {
 			d.Interval = v.w.say("verdict.partial")
 		}
 	}
+}
+
+// rateNumber is the answer of a search for the highest arrival rate.
+func (v *view) rateNumber(d *verdict, a *sweep.RateAnswer) {
+	d.Unit = v.w.say("unit.rate")
+	switch {
+	case a.Rate.IsKnown() && a.High.IsKnown():
+		d.Number = figure(a.Rate)
+		d.Interval = v.w.say("verdict.between", figure(a.Low), figure(a.High))
+	case a.AtLeast.IsKnown():
+		d.Number = "≥ " + figure(a.AtLeast)
+		d.Interval = v.w.say("verdict.highest")
+	case a.Rate.IsKnown():
+		d.Number = figure(a.Rate)
+	}
+	if a.BoundBy != "" {
+		d.Bound = v.w.say("verdict.bound", v.rule(a.BoundBy))
+	}
+}
+
+// qpsNumber is the answer of a search for the concurrency that holds a rate.
+func (v *view) qpsNumber(d *verdict, a *sweep.QPSAnswer) {
+	if !a.Reached {
+		return
+	}
+	d.Number = whole(a.Concurrency)
+	if a.Low.IsKnown() && a.High.IsKnown() {
+		d.Interval = rangeText(a.Low, a.High)
+		if c, ok := a.Confidence.Value(); ok {
+			d.Interval = v.w.say("verdict.interval", percent(number(c), 0), rangeText(a.Low, a.High))
+		}
+	}
+	d.Bound = v.w.say("verdict.holds", percent(number(a.Share), 0), figure(number(a.Target)))
 }
 
 // interval says how sure a limit is.
@@ -235,6 +275,14 @@ func (v *view) facts() []fact {
 		add("fact.band", rangeText(rec.Low, rec.High), v.w.say("fact.bandNote"))
 		add("fact.burst", whole(rec.BurstSafe), v.w.say("fact.burstNote"))
 	}
+	if q := r.QPS; q != nil {
+		add("fact.fullTarget", whole(q.FullTarget), v.w.say("fact.fullTargetNote"))
+		add("fact.highestRate", perSecond(q.HighestRate, "req/s"), "")
+	}
+	if a := r.Rate; a != nil {
+		add("fact.inFlight", figure(a.InFlight), v.w.say("fact.inFlightNote"))
+		add("fact.predicted", perSecond(a.Predicted, "req/s"), v.w.say("fact.predictedNote"))
+	}
 	if r.Peak.RequestThroughput.IsKnown() && v.distinctLoads() > 1 {
 		add("fact.peak", perSecond(r.Peak.RequestThroughput, "req/s"), v.w.say("fact.at", whole(r.Peak.Concurrency)))
 	}
@@ -275,6 +323,12 @@ func (v *view) caveats() []string {
 		if n, ok := r.Limit.Concurrency.Value(); ok && rec.BurstSafe.IsKnown() && rec.BurstSafe.Or(0) < rec.Low.Or(0) {
 			out = append(out, v.w.say("caveat.small", whole(number(math.Round(n))), whole(rec.BurstSafe)))
 		}
+	}
+	if q := r.QPS; q != nil && q.Why != "" {
+		out = append(out, q.Why)
+	}
+	if a := r.Rate; a != nil && a.Sentence != "" {
+		out = append(out, a.Sentence)
 	}
 	if n := v.differing(); n > 0 {
 		out = append(out, v.w.say("caveat.bases", count(n)))
