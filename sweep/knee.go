@@ -110,7 +110,7 @@ func misfit(c *analysis.Curve) bool {
 	return ok && c.Model == "" && chi2 > 0
 }
 
-// suspects is the step of the ladder to repeat where no model goes through the
+// suspect is the step of the ladder to repeat where no model goes through the
 // points: first those that met the server while it was cold, which are cheap, then
 // the last that held.
 func (h *hunt) suspect() (int, bool) {

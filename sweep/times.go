@@ -40,7 +40,7 @@ func (s *session) timedRules() []timed {
 func (s *session) points(t timed) []analysis.CrossingPoint {
 	figure := levelFigure(t)
 	if figure == nil {
-		return analysis.LatencyPoints(s.served95(), t.metric, t.statistic, t.threshold)
+		return analysis.LatencyPoints(s.serving(), t.metric, t.statistic, t.threshold)
 	}
 	var out []analysis.CrossingPoint
 	for i := range s.r.Steps {
@@ -69,9 +69,9 @@ func levelFigure(t timed) func(analysis.LevelBatch) float64 {
 	return nil
 }
 
-// served95 are the steps that did not fail for lack of success: the times of the
+// serving are the steps that did not fail for lack of success: the times of the
 // few that such a step served are not those of its concurrency.
-func (s *session) served95() []analysis.Step {
+func (s *session) serving() []analysis.Step {
 	var out []analysis.Step
 	for _, step := range s.r.Steps {
 		if !breaks(&step, RuleSuccess) {
