@@ -48,6 +48,7 @@ type datum struct {
 	label     string  // drawn beside the point
 	xText     string  // x for people
 	hollow    bool    // a step of the search between the ladder's steps
+	apart     bool    // a second point at a load: no line goes through it
 }
 
 type level struct {
@@ -84,29 +85,45 @@ type violin struct {
 	step int
 	text string
 	bins []analysis.Bin
+	// shape holds the counts in cells of equal height along the vertical axis.
+	shape []float64
 }
 
-// outline returns the violin's right half as corners (half width as a share of
-// the widest bar, value), bottom to top. place maps a value to the height at
-// which it is drawn: the area of a bar, not its length, stands for its count.
-func (v *violin) outline(place func(float64) float64) [][2]float64 {
-	density := func(b analysis.Bin) float64 {
-		if h := place(b.To) - place(b.From); h > 0 {
-			return float64(b.Count) / h
-		}
-		return 0
-	}
-	most := 0.0
+// even restates the histogram in cells that are drawn equally high, so that a
+// load whose times lie close together still has a shape that can be seen. A bin
+// that spans several cells is spread evenly over them.
+func (v *violin) even(a axis, cells int) {
+	counts := make([]float64, cells)
 	for _, b := range v.bins {
-		most = math.Max(most, density(b))
+		low, high := a.place(b.From)*float64(cells), a.place(b.To)*float64(cells)
+		first, last := int(math.Floor(low)), int(math.Ceil(high))
+		for i := max(first, 0); i < min(max(last, first+1), cells); i++ {
+			part := 1.0
+			if high > low {
+				part = (math.Min(high, float64(i+1)) - math.Max(low, float64(i))) / (high - low)
+			}
+			counts[i] += part * float64(b.Count)
+		}
 	}
-	if most == 0 {
+	v.shape = counts
+}
+
+// outline returns the violin's right half as corners, bottom to top: half the
+// width as a share of the widest cell's, and the place along the axis.
+func (v *violin) outline() [][2]float64 {
+	_, most := extent(v.shape)
+	if most <= 0 {
 		return nil
 	}
 	var corners [][2]float64
-	for _, b := range v.bins {
-		w := density(b) / most
-		corners = append(corners, [2]float64{w, b.From}, [2]float64{w, b.To})
+	for i, n := range v.shape {
+		if n > 0 {
+			w, cells := n/most, float64(len(v.shape))
+			corners = append(corners, [2]float64{w, float64(i) / cells}, [2]float64{w, float64(i+1) / cells})
+		} else if len(corners) > 0 && corners[len(corners)-1][0] > 0 {
+			// A gap: the shape shrinks to its stem.
+			corners = append(corners, [2]float64{0, float64(i) / float64(len(v.shape))})
+		}
 	}
 	return corners
 }

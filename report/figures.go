@@ -70,7 +70,15 @@ func (v *view) points(phase func(analysis.Phase) bool, take func(*analysis.Summa
 		d.x, d.step, d.xText, d.hollow = v.load(s), i, v.loadText(s), !onLadder(s.Phase)
 		out = append(out, d)
 	}
-	sort.SliceStable(out, func(i, j int) bool { return out[i].x < out[j].x })
+	sort.SliceStable(out, func(i, j int) bool {
+		if out[i].x != out[j].x {
+			return out[i].x < out[j].x
+		}
+		return !out[i].hollow && out[j].hollow
+	})
+	for i := 1; i < len(out); i++ {
+		out[i].apart = out[i].x == out[i-1].x
+	}
 	return out
 }
 
@@ -426,6 +434,10 @@ func (v *view) tokens() *chart {
 	return c
 }
 
+// violinCells is how many cells the axis of a distribution has: high enough to be
+// seen each, small enough to show a shape.
+const violinCells = 56
+
 func (v *view) ttftDistribution() *chart {
 	c := v.overLoad("distribution")
 	var bounds []float64
@@ -454,6 +466,9 @@ func (v *view) ttftDistribution() *chart {
 		bounds = append(bounds, t*1000)
 	}
 	c.y = valueAxis("TTFT (ms)", bounds)
+	for i := range c.violins {
+		c.violins[i].even(c.y, violinCells)
+	}
 	c.reading = v.w.say("read.distribution")
 	return c
 }

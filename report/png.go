@@ -49,7 +49,7 @@ func writePNG(w io.Writer, words words, title, subtitle string, charts ...*chart
 	page.FillPolygon(color.White, []vg.Point{page.Min, {X: page.Max.X, Y: page.Min.Y}, page.Max, {X: page.Min.X, Y: page.Max.Y}})
 	page = draw.Crop(page, pngMargin, -pngMargin, pngMargin*.8, -pngMargin)
 	page.FillText(textStyle(22, ink, stdfont.WeightBold, draw.XLeft, draw.YTop), vg.Point{X: page.Min.X, Y: page.Max.Y}, latin(title))
-	page.FillText(textStyle(13, inkSoft, stdfont.WeightNormal, draw.XLeft, draw.YTop), vg.Point{X: page.Min.X, Y: page.Max.Y - 30}, latin(subtitle))
+	page.FillText(textStyle(13, inkSoft, stdfont.WeightNormal, draw.XLeft, draw.YTop), vg.Point{X: page.Min.X, Y: page.Max.Y - 30}, shortened(textStyle(13, inkSoft, stdfont.WeightNormal, draw.XLeft, draw.YTop), latin(subtitle), page.Max.X-page.Min.X))
 	page.Max.Y -= 62
 	gap := 34 * vg.Length(1)
 	width := (page.Max.X - page.Min.X - gap*vg.Length(len(charts)-1)) / vg.Length(len(charts))
@@ -80,6 +80,18 @@ func latin(s string) string {
 		}
 		return r
 	}, s)
+}
+
+// shortened cuts a text so that it fits.
+func shortened(sty text.Style, s string, width vg.Length) string {
+	if sty.Width(s) <= width {
+		return s
+	}
+	runes := []rune(s)
+	for len(runes) > 0 && sty.Width(string(runes)+"...") > width {
+		runes = runes[:len(runes)-1]
+	}
+	return string(runes) + "..."
 }
 
 // scale lets gonum place values as the chart's own axis does, which unlike
@@ -263,7 +275,7 @@ func (d drawing) Plot(cv draw.Canvas, p *plot.Plot) {
 		cv.StrokeLine2(draw.LineStyle{Color: ink, Width: 1.2, Dashes: []vg.Length{7, 4}}, cv.Min.X, y(l.at), cv.Max.X, y(l.at))
 	}
 	for i := range d.c.violins {
-		drawViolin(cv, &d.c.violins[i], x, y)
+		drawViolin(cv, &d.c.violins[i], x)
 	}
 	for i := range d.c.series {
 		drawSeries(cv, &d.c.series[i], x, y)
@@ -280,15 +292,19 @@ func (d drawing) Plot(cv draw.Canvas, p *plot.Plot) {
 }
 
 func drawSeries(cv draw.Canvas, s *series, x, y func(float64) vg.Length) {
-	var line []vg.Point
+	var line, all []vg.Point
 	for _, p := range s.points {
-		line = append(line, vg.Point{X: x(p.x), Y: y(p.y)})
+		at := vg.Point{X: x(p.x), Y: y(p.y)}
+		all = append(all, at)
+		if !p.apart {
+			line = append(line, at)
+		}
 	}
 	if (s.kind == joined || s.kind == curve) && len(line) > 1 {
 		cv.StrokeLines(s.line(), line)
 	}
 	for i, p := range s.points {
-		at := line[i]
+		at := all[i]
 		if s.kind == bars {
 			cv.SetColor(hex(s.style.light))
 			cv.Fill(rectangle(at.X-9, y(p.base), at.X+9, at.Y))
@@ -309,12 +325,13 @@ func drawSeries(cv draw.Canvas, s *series, x, y func(float64) vg.Length) {
 	}
 }
 
-func drawViolin(cv draw.Canvas, v *violin, x, y func(float64) vg.Length) {
-	corners := v.outline(func(value float64) float64 { return float64(y(value)) })
+func drawViolin(cv draw.Canvas, v *violin, x func(float64) vg.Length) {
+	corners := v.outline()
 	if corners == nil {
 		return
 	}
 	const half = 20
+	y := func(place float64) vg.Length { return cv.Min.Y + vg.Length(place)*(cv.Max.Y-cv.Min.Y) }
 	var p vg.Path
 	for i, c := range corners {
 		pt := vg.Point{X: x(v.x) + vg.Length(c[0]*half), Y: y(c[1])}

@@ -200,26 +200,27 @@ func (s *canvas) series(r *series) {
 	s.WriteString(`</g>`)
 }
 
-// path joins the points. Of a line without points it also carries the values,
-// which have no element of their own.
+// path joins the points, one a load. Of a line without points it also carries
+// the values, which have no element of their own.
 func (s *canvas) path(r *series) {
-	if len(r.points) < 2 {
-		return
-	}
-	var d, values strings.Builder
-	for i, p := range r.points {
-		if i > 0 {
-			values.WriteByte('|')
+	var d strings.Builder
+	var values []string
+	for _, p := range r.points {
+		if p.apart {
+			continue
 		}
-		fmt.Fprintf(&d, "%c%s %s", "ML"[min(i, 1)], px(s.x(p.x)), px(s.y(p.y)))
-		values.WriteString(p.text)
+		fmt.Fprintf(&d, "%c%s %s", "ML"[min(len(values), 1)], px(s.x(p.x)), px(s.y(p.y)))
+		values = append(values, p.text)
+	}
+	if len(values) < 2 {
+		return
 	}
 	class := "line"
 	if r.dashed {
 		class += " dashed"
 	}
-	if r.kind == curve && r.points[0].text != "" {
-		s.f(`<path class="%s" d="%s" data-v="%s" data-x="%s"/>`, class, d.String(), esc(values.String()), esc(s.xTexts(r)))
+	if r.kind == curve && values[0] != "" {
+		s.f(`<path class="%s" d="%s" data-v="%s" data-x="%s"/>`, class, d.String(), esc(strings.Join(values, "|")), esc(s.xTexts(r)))
 		return
 	}
 	s.f(`<path class="%s" d="%s"/>`, class, d.String())
@@ -272,7 +273,7 @@ var markerPath = map[marker]string{
 
 // violin draws a histogram as a symmetric outline around its place.
 func (s *canvas) violin(v *violin) {
-	corners := v.outline(s.c.y.place)
+	corners := v.outline()
 	if corners == nil {
 		return
 	}
@@ -280,10 +281,10 @@ func (s *canvas) violin(v *violin) {
 	x := s.x(v.x)
 	var d strings.Builder
 	for i, c := range corners {
-		fmt.Fprintf(&d, "%c%s %s", "ML"[min(i, 1)], px(x+c[0]*half), px(s.y(c[1])))
+		fmt.Fprintf(&d, "%c%s %s", "ML"[min(i, 1)], px(x+c[0]*half), px(s.bottom-c[1]*(s.bottom-s.top)))
 	}
 	for i := len(corners) - 1; i >= 0; i-- {
-		fmt.Fprintf(&d, "L%s %s", px(x-corners[i][0]*half), px(s.y(corners[i][1])))
+		fmt.Fprintf(&d, "L%s %s", px(x-corners[i][0]*half), px(s.bottom-corners[i][1]*(s.bottom-s.top)))
 	}
 	s.f(`<g class="series c-blue" data-name="p50"><path class="violin pt" data-k="%d" data-x="%s" data-v="%s" d="%sz"/></g>`, v.step, loadNumber(v.x), esc(v.text), d.String())
 }

@@ -23,7 +23,7 @@ func (v *view) why() *why {
 	var y why
 	add := func(s string) {
 		if s != "" {
-			y.Paragraphs = append(y.Paragraphs, s)
+			y.Paragraphs = append(y.Paragraphs, capital(s))
 		}
 	}
 	if r.Ladder.StoppedBy != "" {
