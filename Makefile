@@ -28,10 +28,11 @@ check: ## formatting, vet, staticcheck
 	go tool -modfile=tools/go.mod staticcheck ./...
 
 bench: ## cost and exactness of the client beside a bare reader on the same sockets
-	go test -run '^$$' -bench . -benchtime 1x ./loadgen/...
+	go test -run '^$$' -bench Stream -benchtime 1x -timeout 30m ./loadgen
+	go test -run '^$$' -bench . ./loadgen/api
 
 bench-search: ## how exact the search is: many simulated sweeps under fake time
-	go test -run '^$$' -bench Search -benchtime 1x ./sweep/...
+	go test -run '^$$' -bench Search -benchtime 1x -timeout 2h ./sweep
 
 fuzz: ## a short run of every fuzz target
 	@for pkg in $$(go list ./...); do \
