@@ -109,21 +109,32 @@ func (v *violin) even(a axis, cells int) {
 }
 
 // outline returns the violin's right half as corners, bottom to top: half the
-// width as a share of the widest cell's, and the place along the axis.
+// width as a share of the widest cell's, and the place along the axis. Between
+// its parts it narrows to nothing; no part is too thin to be seen.
 func (v *violin) outline() [][2]float64 {
 	_, most := extent(v.shape)
 	if most <= 0 {
 		return nil
 	}
+	const thinnest = .04
+	cells := float64(len(v.shape))
 	var corners [][2]float64
+	within := false
 	for i, n := range v.shape {
-		if n > 0 {
-			w, cells := n/most, float64(len(v.shape))
-			corners = append(corners, [2]float64{w, float64(i) / cells}, [2]float64{w, float64(i+1) / cells})
-		} else if len(corners) > 0 && corners[len(corners)-1][0] > 0 {
-			// A gap: the shape shrinks to its stem.
-			corners = append(corners, [2]float64{0, float64(i) / float64(len(v.shape))})
+		from, to := float64(i)/cells, float64(i+1)/cells
+		if n == 0 {
+			if within {
+				corners = append(corners, [2]float64{0, from})
+			}
+			within = false
+			continue
 		}
+		if !within {
+			corners = append(corners, [2]float64{0, from})
+		}
+		w := math.Max(n/most, thinnest)
+		corners = append(corners, [2]float64{w, from}, [2]float64{w, to})
+		within = true
 	}
 	return corners
 }
