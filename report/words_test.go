@@ -96,3 +96,10 @@ func TestUnknownLanguage(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 }
+
+func TestDefaultLanguage(t *testing.T) {
+	w, err := dictionary("")
+	if err != nil || w.lang != English {
+		t.Errorf("without a language: %q, %v", w.lang, err)
+	}
+}
