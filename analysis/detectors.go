@@ -349,7 +349,7 @@ func (d *diagnosis) shapeLines(a, b *Step) []string {
 		lines = append(lines, fmt.Sprintf("at %d: %s req/s, TTFT %s, TPOT %s", s.Concurrency, v.RequestThroughput.Format(2), millis(v.TTFT.Mean), millis(v.TPOT.Mean)))
 	}
 	if v, ok := slope(a, b, tpotOf); ok {
-		lines = append(lines, fmt.Sprintf("TPOT grows by %.0f %% a doubling of concurrency", 100*(math.Pow(2, v)-1)))
+		lines = append(lines, fmt.Sprintf("TPOT grows by %s a doubling of concurrency", percent(loadgen.Known(math.Pow(2, v)-1))))
 	}
 	return lines
 }

@@ -221,7 +221,7 @@ func millis(n Number) string {
 
 func percent(n Number) string {
 	if v, ok := n.Value(); ok {
-		return fmt.Sprintf("%.0f %%", 100*v)
+		return fmt.Sprintf("%.0f %%", math.Round(100*v)+0) // the sum of -0 and 0 is 0
 	}
 	return "n/a"
 }

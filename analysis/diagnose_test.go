@@ -95,6 +95,8 @@ func TestDiagnose(t *testing.T) {
 		steps[4] = slow(steps[4], "ttft")
 		return steps
 	}
+	easing := slotSteps() // TPOT falls by a hair
+	easing[5] = slow(point(100, 64/2.1, 1.28125, 0.01999, 101), "ttft")
 	cases := []struct {
 		name   string
 		steps  []Step
@@ -105,6 +107,7 @@ func TestDiagnose(t *testing.T) {
 		{"slots, with metrics", served(slotSteps(), slotsServer(0.41)), nil, KindSlots,
 			[]string{"64 running from N = 64 on, 36 waiting at N = 100, KV 41 %, TPOT flat at 20.0 ms", "max-num-seqs"}},
 		{"slots, by shape", slotSteps(), nil, KindSlots, []string{"about 64 requests run at once", "TTFT grows to 1281 ms at N = 100"}},
+		{"slots, by shape, TPOT falling", easing, nil, KindSlots, []string{"TPOT grows by 0 % a doubling"}},
 		{"KV cache", served(slotSteps(), slotsServer(0.99)), nil, KindKVCache, []string{"99 % full at 100"}},
 		{"preemptions", served(slotSteps(), func(s *Step) Telemetry { return Telemetry{KVCacheMax: known(0.9), Preemptions: known(7)} }), nil,
 			KindKVCache, []string{"7 preemptions"}},

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"sort"
+	"strings"
 
 	"github.com/capfind/capfind/analysis"
 	"github.com/capfind/capfind/sweep"
@@ -398,7 +399,8 @@ func (c *Comparison) remarks() {
 		}
 	}
 	for _, d := range c.Differences {
-		if len(d.Key) > 8 && d.Key[:8] == "workload" {
+		// The seed says which prompts are sent, not of what kind; each run draws one.
+		if strings.HasPrefix(d.Key, "workload.") && d.Key != "workload.seed" {
 			c.Notes = append(c.Notes, c.w.say("compare.workload"))
 			break
 		}

@@ -138,6 +138,22 @@ func TestCompareBounds(t *testing.T) {
 	}
 }
 
+// Each run draws a seed of its own, which makes no other workload of it.
+func TestSeedIsNoOtherWorkload(t *testing.T) {
+	for _, c := range []struct {
+		key   string
+		noted bool
+	}{{"seed", false}, {"input_len", true}} {
+		a, b := twoSteps(60, 1, .01, .1, .001), twoSteps(60, 1, .01, .1, .001)
+		a.Config = map[string]any{"workload": map[string]any{c.key: 1}}
+		b.Config = map[string]any{"workload": map[string]any{c.key: 2}}
+		got := mustCompare(t, []Subject{{Name: "a", Result: a}, {Name: "b", Result: b}})
+		if noted := strings.Contains(strings.Join(got.Notes, "\n"), "workload"); noted != c.noted || len(got.Differences) != 1 {
+			t.Errorf("%s: notes %q, differences %v", c.key, got.Notes, got.Differences)
+		}
+	}
+}
+
 func TestCompareRenders(t *testing.T) {
 	all := fixtures()
 	subjects := []Subject{{Name: hostileName, Result: all["slots"].result, PricePerHour: number(4)}, {Name: "b", Result: all["decode"].result, PricePerHour: number(2)},

@@ -375,3 +375,46 @@ func TestServerThatChangesIsUnstable(t *testing.T) {
 		t.Errorf("verdict %s: %s", r.Verdict, r.Sentence)
 	}
 }
+
+// relapse stretches the answers of every run at a concurrency but the first; busy
+// says whether the client was at its limit then.
+type relapse struct {
+	sweep.Generator
+	at   int
+	busy bool
+	seen bool
+}
+
+func (g *relapse) Run(ctx context.Context, l loadgen.Load) (loadgen.Run, error) {
+	run, err := g.Generator.Run(ctx, l)
+	if l.Concurrency != g.at {
+		return run, err
+	}
+	if g.seen {
+		for i := range run.Samples {
+			s := &run.Samples[i]
+			late := (s.End - s.Sent) / 2
+			s.LastOutput, s.End = s.LastOutput+late, s.End+late
+		}
+		if g.busy {
+			run.Health.CPUShare = loadgen.Known(0.97)
+		}
+	}
+	g.seen = true
+	return run, err
+}
+
+// A step that takes longer when it is repeated speaks of a server that changed,
+// but not where this client was too busy to tell.
+func TestBusyClientIsNoDriftOfTheServer(t *testing.T) {
+	for _, busy := range []bool{false, true} {
+		r := answerOf(t, worked(t, "slots"), 1, func(c *sweep.Controller) {
+			c.Generator = &relapse{Generator: c.Generator, at: 20, busy: busy}
+		})
+		doubted := strings.Contains(strings.Join(r.Search.Doubts, "\n"), "mean response time was")
+		warned := strings.Contains(strings.Join(r.Warnings, "\n"), "limited by this client when it was run again")
+		if doubted == busy || warned != busy || (r.Verdict == sweep.Unstable) == busy {
+			t.Errorf("busy %v: verdict %s, doubts %q, warnings %q", busy, r.Verdict, r.Search.Doubts, r.Warnings)
+		}
+	}
+}

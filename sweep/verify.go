@@ -127,6 +127,12 @@ func (h *hunt) shifts() {
 			if b.Phase != analysis.PhaseConfirm || b.Concurrency != a.Concurrency {
 				continue
 			}
+			// The times of a client at its limit are its own: they show neither that the
+			// server changed nor that it did not.
+			if a.ClientLimited() || b.ClientLimited() {
+				h.warn("the step at %d requests in flight was limited by this client when it was run again, so whether the server was still the same is not known: give the client more CPU", a.Concurrency)
+				continue
+			}
 			text, drifting := h.shift(i, j)
 			switch {
 			case drifting && before <= warmingUp:
