@@ -2,6 +2,7 @@ package report
 
 import (
 	"math"
+	"slices"
 	"sort"
 	"strings"
 
@@ -201,7 +202,7 @@ func (v *view) criteria() []string {
 		}
 	}
 	for name := range v.r.Limits {
-		if !contains(guideOrder, name) {
+		if !slices.Contains(guideOrder, name) {
 			others = append(others, name)
 		}
 	}

@@ -1,0 +1,137 @@
+package report
+
+import (
+	"math"
+	"sort"
+	"strings"
+
+	"github.com/capfind/capfind/analysis"
+	"github.com/capfind/capfind/sweep"
+)
+
+// test works out every change against the first subject and which of them the
+// standard errors support.
+func (c *Comparison) test() {
+	var tested []*Change
+	for r := range c.Rows {
+		row := &c.Rows[r]
+		row.Changes = make([]Change, len(row.Values))
+		a, ok := row.Values[0].Value()
+		for i := 1; i < len(row.Values); i++ {
+			b, known := row.Values[i].Value()
+			if !ok || !known || row.AtLeast[0] && row.AtLeast[i] {
+				continue
+			}
+			// A bound tells only about what lies beyond it.
+			if row.AtLeast[0] && b > a || row.AtLeast[i] && b < a {
+				continue
+			}
+			ch := &row.Changes[i]
+			if a != 0 {
+				ch.Relative = number(b/a - 1)
+			}
+			ch.Worse = b != a && (b < a) == row.Higher
+			ea, k1 := row.Errors[0].Value()
+			eb, k2 := row.Errors[i].Value()
+			if se := math.Hypot(ea, eb); k1 && k2 && se > 0 && !row.AtLeast[0] && !row.AtLeast[i] {
+				ch.P = number(math.Erfc(math.Abs(b-a) / se / math.Sqrt2))
+				tested = append(tested, ch)
+			}
+		}
+	}
+	holm(tested, .05)
+}
+
+// holm marks the changes that are significant together at the level alpha.
+func holm(changes []*Change, alpha float64) {
+	sort.Slice(changes, func(i, j int) bool { return changes[i].P.Or(1) < changes[j].P.Or(1) })
+	all := true
+	for i, ch := range changes {
+		all = all && ch.P.Or(1) <= alpha/float64(len(changes)-i)
+		significant := all
+		ch.Significant = &significant
+	}
+}
+
+// judge names the regressions: worse by more than the threshold, and not merely
+// by chance as far as that can be told.
+func (c *Comparison) judge() {
+	limit, gated := c.o.FailIfWorse.Value()
+	if !gated {
+		return
+	}
+	for _, row := range c.Rows {
+		for i := 1; i < len(row.Changes); i++ {
+			ch := row.Changes[i]
+			rel, ok := ch.Relative.Value()
+			if !ok || !ch.Worse || math.Abs(rel) <= limit || ch.Significant != nil && !*ch.Significant {
+				continue
+			}
+			c.Regressions = append(c.Regressions, c.w.say("compare.regression", c.Names[i], row.Name, row.Shown[i], row.Shown[0], change(ch.Relative), percent(number(limit), 1)))
+		}
+	}
+}
+
+// change writes a relative difference with its sign.
+func change(n analysis.Number) string {
+	v, ok := n.Value()
+	if !ok {
+		return ""
+	}
+	text := percent(number(math.Abs(v)), 1)
+	switch {
+	case math.Abs(v) < .0005:
+		return "±0 %"
+	case v < 0:
+		return "−" + text
+	}
+	return "+" + text
+}
+
+// configDifferences lists the settings that the results do not share.
+func configDifferences(subjects []Subject) []ConfigDifference {
+	byKey := map[string]*ConfigDifference{}
+	var keys []string
+	for i := 1; i < len(subjects); i++ {
+		if subjects[i].Result.Config == nil || subjects[0].Result.Config == nil {
+			continue // not known, which is not the same as different
+		}
+		for _, d := range sweep.Differences(subjects[0].Result.Config, subjects[i].Result.Config, "output", "report", "preset") {
+			row := byKey[d.Key]
+			if row == nil {
+				row = &ConfigDifference{Key: d.Key, Values: make([]string, len(subjects))}
+				for j := range row.Values {
+					row.Values[j] = d.Old
+				}
+				byKey[d.Key] = row
+				keys = append(keys, d.Key)
+			}
+			row.Values[i] = d.New
+		}
+	}
+	sort.Strings(keys)
+	var out []ConfigDifference
+	for _, k := range keys {
+		out = append(out, *byKey[k])
+	}
+	return out
+}
+
+// remarks are what a reader must know before believing a difference.
+func (c *Comparison) remarks() {
+	for i, s := range c.subjects {
+		if !s.Result.Complete {
+			c.Notes = append(c.Notes, c.w.say("compare.incomplete", c.Names[i]))
+		}
+	}
+	for _, d := range c.Differences {
+		// The seed says which prompts are sent, not of what kind; each run draws one.
+		if strings.HasPrefix(d.Key, "workload.") && d.Key != "workload.seed" {
+			c.Notes = append(c.Notes, c.w.say("compare.workload"))
+			break
+		}
+	}
+	if len(c.commonLoads()) == 0 {
+		c.Notes = append(c.Notes, c.w.say("compare.noCommon"))
+	}
+}
