@@ -206,6 +206,9 @@ const layout = `(() => {
     const wide = [...document.querySelectorAll("body *")].filter((e) => e.getBoundingClientRect().right > innerWidth + 1 && !e.closest(".scroll,pre,svg"));
     bad.push("the page is " + document.documentElement.scrollWidth + " wide in " + innerWidth + ": " + wide.slice(0, 3).map((e) => e.tagName + "." + e.className).join(" "));
   }
+  for (const s of document.querySelectorAll(".steps .scroll")) {
+    if (innerWidth >= 1200 && s.scrollWidth > s.clientWidth + 1) bad.push("the step table is " + s.scrollWidth + " wide in " + s.clientWidth);
+  }
   for (const svg of document.querySelectorAll("svg.chart")) {
     const frame = svg.closest("figure").getBoundingClientRect();
     const texts = [...svg.querySelectorAll("text")].map((e) => ({ text: e.textContent, box: e.getBoundingClientRect() })).filter((t) => t.box.width > 0);

@@ -22,7 +22,7 @@ func (v *view) statCell(d analysis.Dist, name string) cell {
 // stepTable is the heart of the report in figures: one row a step.
 func (v *view) stepTable() *table {
 	t := &table{Caption: v.w.say("section.steps"), Head: []string{v.w.say("col.load"), v.w.say("col.phase"), v.w.say("col.requests"),
-		v.w.say("series.success"), v.w.say("col.throughput"), v.w.say("col.efficiency"), v.w.say("col.output"),
+		v.w.say("fact.success"), v.w.say("col.throughput"), v.w.say("col.efficiency"), v.w.say("col.output"),
 		"TTFT " + v.w.say("stat.mean"), "TTFT p50", "TTFT p95", "TTFT p99", "TPOT " + v.w.say("stat.mean"), "E2E " + v.w.say("stat.mean"),
 		v.w.say("col.verdict")}}
 	for i := range v.r.Steps {
