@@ -97,8 +97,5 @@ func (f file) write(dir string) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return fmt.Errorf("making the directory of %s: %w", path, err)
 	}
-	if err := sweep.WriteFile(path, b.Bytes()); err != nil {
-		return fmt.Errorf("writing %s: %w", path, err)
-	}
-	return nil
+	return sweep.WriteFile(path, b.Bytes())
 }

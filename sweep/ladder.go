@@ -98,6 +98,12 @@ func ladderOf(steps []analysis.Step) Ladder {
 func (s *session) finish(err error) (*Result, error) {
 	s.account()
 	s.soFar()
+	var lost *StoreError
+	if errors.As(err, &lost) {
+		// What is on disk stays as it is: a result that speaks of a step whose samples
+		// were not stored could not be gone on with.
+		return s.r, lost
+	}
 	var budget *budgetError
 	switch {
 	case errors.Is(err, errInterrupted):

@@ -102,6 +102,12 @@ func percentOr(n analysis.Number) string {
 func (s *session) close(err error, answer func()) (*Result, error) {
 	s.account()
 	s.soFar()
+	var lost *StoreError
+	if errors.As(err, &lost) {
+		// What is on disk stays as it is: a result that speaks of a step whose samples
+		// were not stored could not be gone on with.
+		return s.r, lost
+	}
 	var budget *budgetError
 	switch {
 	case errors.Is(err, errInterrupted):

@@ -24,6 +24,17 @@ type budgetError struct{ text string }
 
 func (e *budgetError) Error() string { return e.text }
 
+// StoreError says that the journal could not keep something: the disk is full,
+// say. The measurement ends there, and what was stored before stays as it was.
+type StoreError struct {
+	What string // e.g. the step at 5 requests in flight
+	Err  error
+}
+
+func (e *StoreError) Error() string { return "storing " + e.What + ": " + e.Err.Error() }
+
+func (e *StoreError) Unwrap() error { return e.Err }
+
 // cutShort begins the reason of a step that is no finished one and is measured
 // anew when the run is resumed.
 const cutShort = "cut short: "
@@ -282,7 +293,7 @@ func (s *session) keep(step *analysis.Step, runs []loadgen.Run) error {
 		return nil
 	}
 	if err := s.Journal.SaveStep(s.r, step, runs); err != nil {
-		return fmt.Errorf("storing the step at %d requests in flight: %w", step.Concurrency, err)
+		return &StoreError{fmt.Sprintf("the step at %d requests in flight", step.Concurrency), err}
 	}
 	return nil
 }
@@ -293,7 +304,7 @@ func (s *session) save() error {
 		return nil
 	}
 	if err := s.Journal.Save(s.r); err != nil {
-		return fmt.Errorf("storing the result: %w", err)
+		return &StoreError{"the result", err}
 	}
 	return nil
 }

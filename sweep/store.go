@@ -100,8 +100,21 @@ func (s *Store) Save(r *Result) error {
 // WriteFile replaces a file as a whole: readers see the old one or the new one
 // and after a power cut one of both is there, never a part. It writes under a
 // temporary name in the same directory, syncs, and renames.
-func WriteFile(path string, data []byte) (err error) {
+func WriteFile(path string, data []byte) error {
 	temp := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".tmp")
+	err := replace(path, temp, data)
+	if err == nil {
+		return nil
+	}
+	// The temporary name means nothing to who reads the message.
+	var at *fs.PathError
+	if errors.As(err, &at) {
+		err = at.Err
+	}
+	return fmt.Errorf("writing %s: %w", path, err)
+}
+
+func replace(path, temp string, data []byte) (err error) {
 	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, filePerm)
 	if err != nil {
 		return err

@@ -220,6 +220,50 @@ func TestFailingDiskKeepsWhatWasStored(t *testing.T) {
 	}
 }
 
+// fullDisk takes the samples of so many steps, but the result at any time.
+type fullDisk struct {
+	*sweep.Store
+	room int
+}
+
+func (f *fullDisk) SaveStep(r *sweep.Result, step *analysis.Step, runs []loadgen.Run) error {
+	if f.room--; f.room < 0 {
+		f.Store.Close() // so that its writes fail
+	}
+	return f.Store.SaveStep(r, step, runs)
+}
+
+// Where a step's samples cannot be stored, the result must not speak of that step:
+// it could not be gone on with.
+func TestStepThatCannotBeStoredEndsTheSweep(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		dir := t.TempDir()
+		store, err := sweep.Create(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		e := newEngine(workedCases[3].model, 1)
+		c := controllerFor(e)
+		c.Journal = &fullDisk{store, 2}
+		_, err = c.Sweep(context.Background())
+		var lost *sweep.StoreError
+		if !errors.As(err, &lost) || !strings.Contains(lost.What, "step") {
+			t.Errorf("the sweep ends with %v", err)
+		}
+		if len(e.runs) != 3 {
+			t.Errorf("%d runs though the third could not be stored", len(e.runs))
+		}
+		again, r, err := sweep.Open(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer again.Close()
+		if len(r.Steps) != 2 || r.Complete {
+			t.Errorf("%d steps on disk, complete: %v", len(r.Steps), r.Complete)
+		}
+	})
+}
+
 func TestLoadSaysWhatIsWrong(t *testing.T) {
 	for _, c := range []struct{ name, content, want string }{
 		{"empty", "", "the file is empty"},

@@ -170,7 +170,7 @@ func (b *bench) openResult(command, resume string) error {
 			b.file.Workload.Seed = 1 + rand.Uint64N(1<<53-1)
 		}
 		b.result = &sweep.Result{Command: command}
-		return nil
+		return checkPlace(b.file.Output.Dir)
 	}
 	store, result, err := sweep.Open(resume)
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/urfave/cli/v2"
 
@@ -38,16 +39,40 @@ func (b *bench) conclude(r *sweep.Result, measured error, format string) error {
 	if r == nil {
 		return measured
 	}
+	var lost *sweep.StoreError
+	if errors.As(measured, &lost) {
+		// No report: it would have no more room than the result.
+		return fmt.Errorf("%w\n%s; then go on with: capfind %s --resume %s", measured, remedy(measured), r.Command, b.store.Dir())
+	}
 	written := b.writeReport(r)
-	if err := errors.Join(measured, written); err != nil {
+	if measured != nil {
 		b.logf("what was measured until then is in %s", b.store.Dir())
-		return err
+		return errors.Join(measured, written)
+	}
+	if written != nil {
+		return fmt.Errorf("%w\nthe measurement itself is complete and stored; %s; then write the report with: capfind report %s",
+			written, remedy(written), b.store.Dir())
 	}
 	seen := !b.console.quiet && isTerminal(b.stdout) && isTerminal(b.stderr)
 	if err := b.printResult(b.store.Dir(), r, format, seen); err != nil {
 		return err
 	}
 	return outcome(r)
+}
+
+// remedy says what to do about a file that could not be written.
+func remedy(err error) string {
+	switch {
+	case errors.Is(err, syscall.ENOSPC):
+		return "the disk is full: make room on it"
+	case errors.Is(err, syscall.EDQUOT):
+		return "the disk quota is used up: make room"
+	case errors.Is(err, syscall.EFBIG):
+		return "files may not grow that large here: raise the limit (ulimit -f)"
+	case errors.Is(err, syscall.EROFS):
+		return "the file system is read-only: make it writable"
+	}
+	return "see to it that the file can be written"
 }
 
 // printResult prints a result in the form that was asked for; seen says that

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/capfind/capfind/report"
@@ -84,4 +85,34 @@ func freshDirectory(parent, name string) (string, error) {
 		}
 		dir = fmt.Sprintf("%s-%d", base, n)
 	}
+}
+
+// checkPlace finds out whether a directory, or the nearest one above it that is
+// there, takes new files, before a server is asked anything. It leaves no trace.
+func checkPlace(dir string) error {
+	at := filepath.Clean(dir)
+	info, err := os.Stat(at)
+	for (errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR)) && filepath.Dir(at) != at {
+		at = filepath.Dir(at)
+		info, err = os.Stat(at)
+	}
+	var f *os.File
+	switch {
+	case err != nil:
+	case !info.IsDir():
+		err = fmt.Errorf("%s is a file", at)
+	default:
+		if f, err = os.CreateTemp(at, ".capfind-*"); err == nil {
+			err = errors.Join(f.Close(), os.Remove(f.Name()))
+		}
+	}
+	if err == nil {
+		return nil
+	}
+	// The name of the file that was tried means nothing to who reads the message.
+	var tried *fs.PathError
+	if errors.As(err, &tried) {
+		err = fmt.Errorf("%s: %w", at, tried.Err)
+	}
+	return fmt.Errorf("no results can be stored in %s: %w; choose another place with --output-dir", dir, err)
 }

@@ -241,3 +241,58 @@ func TestBrokenPipe(t *testing.T) {
 		t.Errorf("the result is lost: %v", err)
 	}
 }
+
+// A disk that fills up ends a sweep with one message: which file, and what to do.
+// What was stored stays valid, and the sweep can be gone on with. A limit on the
+// size of files stands in for the disk: it binds the superuser, too.
+func TestDiskFull(t *testing.T) {
+	skipUnderRace(t)
+	t.Parallel()
+	url, dir := slowServer(t), t.TempDir()
+	cmd := sweepProcess(url, dir, "--quiet")
+	// 32 KiB: the result has room for the first step, but not for all.
+	limited := exec.Command("sh", append([]string{"-c", `ulimit -f 64 && exec "$@"`, "sh"}, cmd.Args...)...)
+	var stdout, stderr strings.Builder
+	limited.Stdout, limited.Stderr = &stdout, &stderr
+	if code := exitCodeOf(t, limited.Run()); code != exitFailure {
+		t.Errorf("exit code %d, want %d", code, exitFailure)
+	}
+	result := onlyResult(t, dir)
+	for _, want := range []string{
+		"writing " + filepath.Join(result, sweep.ResultFile) + ": file too large", "ulimit -f",
+		"go on with: capfind sweep --resume " + result,
+	} {
+		if !strings.Contains(stderr.String(), want) {
+			t.Errorf("stderr does not say %q:\n%s", want, &stderr)
+		}
+	}
+	if n := strings.Count(stderr.String(), "\n"); n != 2 || stdout.Len() > 0 {
+		t.Errorf("want one message of two lines on stderr, not\n%s\nand on stdout\n%s", &stderr, &stdout)
+	}
+	if left, _ := filepath.Glob(filepath.Join(result, ".*.tmp")); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+	before, err := sweep.Load(result)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if before.Complete || len(before.Steps) == 0 {
+		t.Errorf("complete: %v, %d steps", before.Complete, len(before.Steps))
+	}
+	after := finish(t, url, result)
+	for i, step := range before.Steps {
+		if !after.Steps[i].StartedAt.Equal(step.StartedAt) {
+			t.Errorf("step %d was measured again", i)
+		}
+	}
+}
+
+func TestRemedy(t *testing.T) {
+	for err, want := range map[error]string{
+		syscall.ENOSPC: "disk is full", syscall.EDQUOT: "quota", syscall.EFBIG: "ulimit", syscall.EROFS: "read-only", syscall.EIO: "can be written",
+	} {
+		if got := remedy(&os.PathError{Op: "write", Path: "x", Err: err}); !strings.Contains(got, want) {
+			t.Errorf("%v: %q does not say %q", err, got, want)
+		}
+	}
+}

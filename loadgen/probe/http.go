@@ -8,6 +8,7 @@ import (
 	"errors"
 	"io"
 	"mime"
+	"net"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -164,7 +165,10 @@ func (s *server) unreachable(r *response, err error) error {
 	}
 	text := err.Error()
 	advice := "check base_url, and that the server is running"
+	var dns *net.DNSError
 	switch {
+	case errors.As(err, &dns): // which may be a timeout as well
+		advice = "check the host name in base_url, and that this machine can resolve names"
 	case errors.Is(err, context.DeadlineExceeded):
 		text, advice = "no answer in time", "check base_url, and that no firewall drops the connection"
 	case strings.Contains(text, "server gave HTTP response to HTTPS client"):
@@ -173,8 +177,6 @@ func (s *server) unreachable(r *response, err error) error {
 		advice = "the server may want TLS: try https:// in base_url"
 	case strings.Contains(text, "x509") || strings.Contains(text, "tls: "):
 		advice = "set ca_file to the authority that signed the server's certificate, or insecure_skip_verify"
-	case strings.Contains(text, "no such host"):
-		advice = "check the host name in base_url"
 	}
 	return &Error{Kind: ErrUnreachable, Method: r.method, URL: r.url, Text: s.clean(text), Advice: advice}
 }
