@@ -114,7 +114,7 @@ type Ladder struct {
 type Search struct {
 	Requests  int      `json:"requests"` // beyond the ladder
 	Tokens    int      `json:"tokens"`
-	Seconds   float64  `json:"seconds"`
+	Seconds   float64  `json:"seconds"` // of its steps; pauses not included
 	Confirmed bool     `json:"confirmed"`
 	Drift     bool     `json:"drift"`
 	Doubts    []string `json:"doubts"` // what speaks against the server being one and the same throughout

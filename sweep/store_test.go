@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"math"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -127,6 +128,37 @@ func TestResumedSweepSaysTheSame(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A wall clock that was set back while a sweep was not running is seen in the
+// moments that the result names, but in no time that it took and no answer.
+func TestClockSetBackBeforeResuming(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		m, wholeDir, dir := workedCases[3].model, t.TempDir(), t.TempDir()
+		whole, _ := stored(t, m, wholeDir, -1)
+		stored(t, m, dir, len(whole.Steps)-1)
+		store, before, err := sweep.Open(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		before.StartedAt = before.StartedAt.Add(time.Hour)
+		for i := range before.Steps {
+			before.Steps[i].StartedAt = before.Steps[i].StartedAt.Add(time.Hour)
+		}
+		if err := errors.Join(store.Save(before), store.Close()); err != nil {
+			t.Fatal(err)
+		}
+		r, _ := stored(t, m, dir, -1)
+		if got, want := essenceOf(t, r, dir), essenceOf(t, whole, wholeDir); !reflect.DeepEqual(got, want) {
+			t.Errorf("got %+v\nwant %+v", got, want)
+		}
+		if got, want := r.Search.Seconds, whole.Search.Seconds; math.Abs(got/want-1) > 0.01 {
+			t.Errorf("the search took %g s, want %g s", got, want)
+		}
+		if got, want := r.Spent.Seconds, whole.Spent.Seconds; got < want-1 || got > 1.5*want {
+			t.Errorf("spent %g s, without interruption %g s", got, want)
+		}
+	})
 }
 
 func TestTornSamplesAreCut(t *testing.T) {

@@ -364,13 +364,15 @@ func (h *hunt) conclude(err error) {
 	found.Doubts = h.doubts
 }
 
-// searchSeconds is the time that the search's steps took, from the first to now.
+// searchSeconds is the time that the search's steps took, without the pauses
+// between them. The moments at which they began say nothing of it: a run may be
+// resumed the next day, and the wall clock be set in between.
 func (h *hunt) searchSeconds() float64 {
+	sum := 0.0
 	for i := range h.r.Steps {
 		if s := &h.r.Steps[i]; s.Phase != analysis.PhaseLadder {
-			last := &h.r.Steps[len(h.r.Steps)-1]
-			return last.StartedAt.Sub(s.StartedAt).Seconds() + last.Whole.DurationSeconds.Or(0)
+			sum += s.Whole.DurationSeconds.Or(0)
 		}
 	}
-	return 0
+	return sum
 }
