@@ -9,6 +9,7 @@ import (
 
 	"github.com/capfind/capfind/analysis"
 	"github.com/capfind/capfind/internal/simserver"
+	"github.com/capfind/capfind/loadgen"
 	"github.com/capfind/capfind/sweep"
 )
 
@@ -95,11 +96,38 @@ func TestRateOfTheSlotsServer(t *testing.T) {
 		if r.Verdict != sweep.LimitFound || a.Rate.Or(0) < 0.8*64/2.1 || a.Rate.Or(99) > 1.03*64/2.1 {
 			t.Errorf("seed %d: verdict %s: %s; capacity is %.1f req/s", seed, r.Verdict, r.Sentence, 64/2.1)
 		}
+		if capacity := 64 / 2.1; a.Low.Or(99) > capacity || a.High.Or(0) < 0.8*capacity || a.Low.Or(99) >= a.Rate.Or(0) {
+			t.Errorf("seed %d: interval %v-%v around %v; capacity is %.1f req/s", seed, a.Low, a.High, a.Rate, capacity)
+		}
+		// With a prediction of 25 req/s there is nothing to learn at 1, 2 and 5.
+		if first := r.Steps[0].RequestRate.Or(0); first != 10 {
+			t.Errorf("seed %d: began at %v req/s, want 10", seed, first)
+		}
 		if p := a.Predicted.Or(0); p < 20 || p > 30.5 {
 			t.Errorf("predicted %.1f req/s: %s", p, a.Sentence)
 		}
 		t.Log(r.Sentence)
 	}
+}
+
+// A client that cannot keep its schedule proves nothing about the server.
+func TestRateOfABusyClient(t *testing.T) {
+	r := ask(t, worked(t, "slots"), 1, func(ctx context.Context, c *sweep.Controller) (*sweep.Result, error) {
+		c.Generator = starved{c.Generator}
+		return c.Rate(ctx, sweep.RateConfig{Rates: []float64{1, 2, 5}})
+	})
+	if r.Verdict != sweep.ClientLimited || len(r.Steps) != 1 || !strings.Contains(r.Sentence, "this client, not the server, was the limit at 1 req/s") {
+		t.Errorf("verdict %s after %d steps: %s; want client_limited after the first", r.Verdict, len(r.Steps), r.Sentence)
+	}
+}
+
+// starved is a generator whose machine has no time for it.
+type starved struct{ sweep.Generator }
+
+func (s starved) Run(ctx context.Context, l loadgen.Load) (loadgen.Run, error) {
+	run, err := s.Generator.Run(ctx, l)
+	run.Health.CPUShare = loadgen.Known(0.99)
+	return run, err
 }
 
 func TestSoakCatchesALeak(t *testing.T) {

@@ -20,7 +20,7 @@ type RateConfig struct {
 	Rates       []float64 // tried one after the other, requests/s, rising; nil: 1 2 5 10 20 50 100 200 500 1000
 	Burstiness  float64   // of the arrivals; 0 means 1: Poisson
 	Concurrency int       // requests in flight at most; 0 means 4096: reaching it is waiting, and counts as such
-	Requests    int       // least number per step; 0 means 200
+	Requests    int       // least number per step; 0 means 200, fewer at low rates
 	// Closed, where set, is a sweep's result: what it predicts is held against
 	// what is measured.
 	Closed *Result
@@ -33,17 +33,31 @@ func (q RateConfig) withDefaults() RateConfig {
 	if q.Concurrency == 0 {
 		q.Concurrency = 4096
 	}
-	if q.Requests == 0 {
-		q.Requests = 200
-	}
 	return q
+}
+
+// What a step of an arrival rate needs where the configuration does not say: a
+// percentile near the limit takes 200 requests, but a rate of one a second is not
+// worth minutes; 60 tell a p95 and half a minute tells a backlog.
+const (
+	rateRequests = 200
+	rateFewest   = 60
+	rateSpan     = 30 * time.Second
+)
+
+// requestsAt is the least number of requests of a step.
+func (q RateConfig) requestsAt(rate float64) int {
+	if q.Requests > 0 {
+		return q.Requests
+	}
+	return min(rateRequests, max(rateFewest, int(math.Ceil(rate*rateSpan.Seconds()))))
 }
 
 // RateAnswer is the highest arrival rate that the server bears.
 type RateAnswer struct {
 	Rate      analysis.Number `json:"rate"`       // requests/s, the highest that held every requirement
-	Low       analysis.Number `json:"low"`        // held for certain
-	High      analysis.Number `json:"high"`       // broke one for certain; null where no rate did
+	Low       analysis.Number `json:"low"`        // 95 %: Rate less what the luck of its arrivals may hide
+	High      analysis.Number `json:"high"`       // 95 %: the lowest rate that broke one, plus likewise; null where none did
 	BoundBy   string          `json:"bound_by"`   // the requirement that broke first
 	AtLeast   analysis.Number `json:"at_least"`   // where every rate held
 	InFlight  analysis.Number `json:"in_flight"`  // mean in flight at Rate
@@ -69,14 +83,11 @@ func (c *Controller) Rate(ctx context.Context, q RateConfig) (*Result, error) {
 }
 
 func (s *session) rateSearch(ctx context.Context, q RateConfig) error {
-	for _, rate := range q.Rates {
-		step, err := s.rateStep(ctx, q, rate, analysis.PhaseLadder)
-		if err != nil {
-			return err
-		}
-		if !step.Passed() || step.ClientLimited() {
-			break
-		}
+	if err := s.rateLadder(ctx, q); err != nil {
+		return err
+	}
+	if rateClientLimited(s.r.Steps) != nil {
+		return nil
 	}
 	if !s.Config.Exact {
 		return nil
@@ -93,12 +104,73 @@ func (s *session) rateSearch(ctx context.Context, q RateConfig) error {
 	return nil
 }
 
+// rateLadder climbs the rates until one fails. Where a sweep foretells the answer
+// it begins below that, and goes down from there should the first one fail.
+func (s *session) rateLadder(ctx context.Context, q RateConfig) error {
+	from := s.firstRate(q)
+	for i := from; i < len(q.Rates); i++ {
+		step, err := s.rateStep(ctx, q, q.Rates[i], analysis.PhaseLadder)
+		if err != nil || step.ClientLimited() {
+			return err
+		}
+		if step.Passed() {
+			continue
+		}
+		if i > from {
+			return nil
+		}
+		break
+	}
+	if good, _ := s.rateBracket(); good > 0 {
+		return nil
+	}
+	for i := from - 1; i >= 0; i-- {
+		step, err := s.rateStep(ctx, q, q.Rates[i], analysis.PhaseLadder)
+		if err != nil || step.Passed() || step.ClientLimited() {
+			return err
+		}
+	}
+	return nil
+}
+
+// firstRate is the index of the rate to begin with: the highest that is at most
+// half of what the sweep given foretells, 0 without one.
+func (s *session) firstRate(q RateConfig) int {
+	if q.Closed == nil {
+		return 0
+	}
+	var a RateAnswer
+	a.predict(q.Closed)
+	first := 0
+	for i, rate := range q.Rates {
+		if rate <= a.Predicted.Or(0)/2 {
+			first = i
+		}
+	}
+	return first
+}
+
+// rateClientLimited is the step at which the client was the limit, or nil.
+func rateClientLimited(steps []analysis.Step) *analysis.Step {
+	for i := range steps {
+		if steps[i].ClientLimited() {
+			return &steps[i]
+		}
+	}
+	return nil
+}
+
 // rateStep measures one arrival rate: for at least twenty response times, since a
 // queue near its limit takes its time to show.
 func (s *session) rateStep(ctx context.Context, q RateConfig, rate float64, phase analysis.Phase) (analysis.Step, error) {
-	requests := q.Requests
-	if n := len(s.r.Steps); n > 0 {
-		requests = max(requests, int(math.Ceil(20*rate*s.r.Steps[n-1].Verdict().E2E.Mean.Or(0))))
+	requests := q.requestsAt(rate)
+	for i := len(s.r.Steps) - 1; i >= 0; i-- {
+		// Of a step that held: beyond the limit responses take as long as the
+		// queue happened to grow.
+		if st := &s.r.Steps[i]; st.Passed() {
+			requests = max(requests, int(math.Ceil(20*rate*st.Verdict().E2E.Mean.Or(0))))
+			break
+		}
 	}
 	if phase == analysis.PhaseProbe {
 		requests *= 2 // nearer to the limit the luck of the arrivals counts for more
@@ -207,17 +279,21 @@ func (s *session) rateAnswer(q RateConfig, a *RateAnswer) {
 		}
 	}
 	if best != nil {
-		a.Rate, a.Low, a.InFlight = loadgen.Known(good), loadgen.Known(good), best.Verdict().MeanInFlight
+		a.Rate, a.InFlight = loadgen.Known(good), best.Verdict().MeanInFlight
+		a.Low = loadgen.Known(good * (1 - arrivalLuck(best)))
 	}
-	a.High = loadgen.Known(bad)
+	if broke != nil {
+		a.High = loadgen.Known(bad * (1 + arrivalLuck(broke)))
+	}
 	if q.Closed != nil {
 		a.predict(q.Closed)
 	}
+	limited := rateClientLimited(r.Steps)
 	switch {
 	case !r.Complete:
 		r.Verdict, r.Sentence = Interrupted, "interrupted before the highest rate was found"
-	case broke != nil && broke.ClientLimited():
-		r.Verdict, r.Sentence = ClientLimited, fmt.Sprintf("this client, not the server, was the limit at %s req/s: %s", figure(bad), broke.Client.Limits[0])
+	case limited != nil:
+		r.Verdict, r.Sentence = ClientLimited, fmt.Sprintf("this client, not the server, was the limit at %s req/s: %s", limited.RequestRate, limited.Client.Limits[0])
 	case broke == nil && best != nil:
 		a.AtLeast = a.Rate
 		r.Verdict, r.Sentence = NotReached, fmt.Sprintf("every requirement held up to %s req/s, the highest rate tried", figure(good))
@@ -229,11 +305,19 @@ func (s *session) rateAnswer(q RateConfig, a *RateAnswer) {
 	default:
 		a.BoundBy = broke.Stop.Rule
 		r.Verdict = LimitFound
-		r.Sentence = fmt.Sprintf("%s req/s of random arrivals held, %s did not, bound by %s: %s", figure(good), figure(bad), RuleTitle(a.BoundBy), broke.Stop.Sentence)
+		r.Sentence = fmt.Sprintf("%s req/s of random arrivals held, %s did not (95 %% CI of the limit %s-%s), bound by %s: %s", figure(good), figure(bad),
+			figure(a.Low.Or(0)), figure(a.High.Or(0)), RuleTitle(a.BoundBy), broke.Stop.Sentence)
 	}
 	if a.Sentence != "" {
 		r.Sentence += "; " + a.Sentence
 	}
+}
+
+// arrivalLuck is the 95 % bound of how far the rate at which n random arrivals
+// really came strays from the one asked for: 1.96 / sqrt(n), as a Poisson count.
+func arrivalLuck(step *analysis.Step) float64 {
+	n := float64(step.Whole.Completed + step.Whole.Failed)
+	return min(0.5, 1.96/math.Sqrt(max(n, 1)))
 }
 
 // predict says what the closed loop of a sweep would have foretold: with

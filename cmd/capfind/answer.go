@@ -147,7 +147,7 @@ func relation(s *analysis.Step) string {
 	if !ok || !known {
 		return ""
 	}
-	return fmt.Sprintf("min(max_concurrency %d, rate %g req/s x mean response time %.3f s = %.1f) = %.1f; measured on average: %s",
+	return fmt.Sprintf("min(max_concurrency %d, rate %.4g req/s x mean response time %.3f s = %.1f) = %.1f; measured on average: %s",
 		s.Concurrency, rate, residence, rate*residence, min(float64(s.Concurrency), rate*residence), v.MeanInFlight.Format(1))
 }
 

@@ -68,7 +68,7 @@ func benchFlags(sections ...section) []cli.Flag {
 // newBench puts a measurement together. Nothing is stored before the server has
 // answered.
 func (a *app) newBench(ctx context.Context, c *cli.Context, f *config.File) (*bench, error) {
-	b := &bench{app: a, file: f, target: f.Target.Target, console: newConsole(a.stderr, c.Bool("quiet"))}
+	b := &bench{app: a, file: f, target: f.Target.Target, console: newConsole(a.stderr, c.Bool("quiet"), namingOf(c.Command.Name))}
 	if err := b.setUp(ctx, c); err != nil {
 		b.close()
 		return nil, err

@@ -104,7 +104,7 @@ func tableFor(r *sweep.Result, seen bool) string {
 	if seen {
 		return "\n"
 	}
-	return stepTable(r.Steps) + "\n"
+	return namingOf(r.Command).stepTable(r.Steps) + "\n"
 }
 
 // printPoint prints a single load point as JSON: vLLM's keys and those of

@@ -29,6 +29,7 @@ type console struct {
 	live  bool // repaint one line
 	quiet bool // only notices that a person must see
 	now   func() time.Time
+	names naming
 
 	mu      sync.Mutex
 	header  bool // the table's header has been written
@@ -41,8 +42,8 @@ type console struct {
 	ticking sync.WaitGroup
 }
 
-func newConsole(w io.Writer, quiet bool) *console {
-	return &console{w: w, style: styleFor(w), live: isTerminal(w), quiet: quiet, now: time.Now}
+func newConsole(w io.Writer, quiet bool, names naming) *console {
+	return &console{w: w, names: names, style: styleFor(w), live: isTerminal(w), quiet: quiet, now: time.Now}
 }
 
 // StepStarted implements sweep.Observer.
@@ -70,7 +71,7 @@ func (c *console) StepDone(s analysis.Step) {
 		return
 	}
 	c.writeHeader()
-	line := c.row(stepRow(c.steps, len(c.steps)-1))
+	line := c.row(c.names.stepRow(c.steps, len(c.steps)-1))
 	switch {
 	case s.ClientLimited():
 		line = c.style.yellow(line)
@@ -109,7 +110,7 @@ func (c *console) close() {
 func (c *console) writeHeader() {
 	if !c.header {
 		c.header = true
-		fmt.Fprintln(c.w, c.style.bold(c.row(stepHeader)))
+		fmt.Fprintln(c.w, c.style.bold(c.row(c.names.header())))
 	}
 }
 
@@ -166,7 +167,7 @@ func (c *console) tick(stop <-chan struct{}) {
 func (c *console) paint() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	line := progressLine(c.plan, c.now().Sub(c.started))
+	line := c.names.progressLine(c.plan, c.now().Sub(c.started))
 	if !c.live {
 		fmt.Fprintln(c.w, line)
 		return
@@ -176,13 +177,13 @@ func (c *console) paint() {
 }
 
 // progressLine says how far a step has come, from its live counts.
-func progressLine(p sweep.StepPlan, elapsed time.Duration) string {
+func (n naming) progressLine(p sweep.StepPlan, elapsed time.Duration) string {
 	var sent, inFlight, ok, failed, tokens int64
 	if c := p.Progress; c != nil {
 		sent, inFlight, ok, failed, tokens = counts(c)
 	}
 	done := ok + failed
-	line := fmt.Sprintf("%-12s", stepName(&analysis.Step{Concurrency: p.Concurrency, Phase: p.Phase}))
+	line := fmt.Sprintf("%-12s", n.step(p.Concurrency, p.RequestRate, p.Phase))
 	if p.NumPrompts > 0 {
 		line += fmt.Sprintf("  %d/%d done", done, p.NumPrompts)
 	} else {

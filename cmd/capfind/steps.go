@@ -34,11 +34,11 @@ func pick[T any](from []T, places []int) []T {
 
 // stepRow is one step as a line of the table: what the guide prints for it
 // (success rate, throughput, TTFT) and what belongs beside it.
-func stepRow(steps []analysis.Step, i int) []string {
+func (n naming) stepRow(steps []analysis.Step, i int) []string {
 	s := &steps[i]
 	v := s.Verdict()
 	row := []string{
-		stepName(s),
+		n.step(s.Concurrency, s.RequestRate, s.Phase),
 		strconv.Itoa(s.Whole.Completed + s.Whole.Failed),
 		percent(v.SuccessRate, 1),
 		v.RequestThroughput.Format(2),
@@ -52,9 +52,37 @@ func stepRow(steps []analysis.Step, i int) []string {
 	return row
 }
 
-func stepName(s *analysis.Step) string {
-	name := strconv.Itoa(s.Concurrency)
-	switch s.Phase {
+// naming says by what the steps of a command are told apart.
+type naming int
+
+const (
+	byConcurrency naming = iota
+	byRate               // an open loop: the concurrency is only a cap
+)
+
+// namingOf is the naming of a command's steps.
+func namingOf(command string) naming {
+	if command == "rate" {
+		return byRate
+	}
+	return byConcurrency
+}
+
+// header names the columns of the step table.
+func (n naming) header() []string {
+	if n == byRate {
+		return append([]string{"arrivals/s"}, stepHeader[1:]...)
+	}
+	return stepHeader
+}
+
+// step is the name of one step.
+func (n naming) step(concurrency int, rate analysis.Number, phase analysis.Phase) string {
+	name := strconv.Itoa(concurrency)
+	if v, ok := rate.Value(); ok && n == byRate {
+		name = strconv.FormatFloat(v, 'g', 4, 64)
+	}
+	switch phase {
 	case analysis.PhaseProbe:
 		name += " probe"
 	case analysis.PhaseConfirm:
@@ -121,10 +149,10 @@ func seconds(n analysis.Number) string {
 func seconds64(d time.Duration) analysis.Number { return loadgen.Known(d.Seconds()) }
 
 // stepTable is the whole table.
-func stepTable(steps []analysis.Step) string {
-	rows := [][]string{stepHeader}
+func (n naming) stepTable(steps []analysis.Step) string {
+	rows := [][]string{n.header()}
 	for i := range steps {
-		rows = append(rows, stepRow(steps, i))
+		rows = append(rows, n.stepRow(steps, i))
 	}
 	return table(rows)
 }
