@@ -38,7 +38,6 @@ func (s *session) answer() {
 	}
 	s.recommend()
 	r.Sentence = s.sentence(bad)
-	s.remarks()
 }
 
 // ladderLimit is the bracket of the ladder itself, for want of anything better.

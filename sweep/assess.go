@@ -26,6 +26,7 @@ func Assess(r *Result, rules StopRules, band analysis.Band) {
 	r.Complete = true
 	r.Limits = nil
 	s.answer()
+	s.remarks()
 	curve := s.curve()
 	r.Curve = &curve
 }

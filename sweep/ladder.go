@@ -2,7 +2,6 @@ package sweep
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math"
 
@@ -25,7 +24,7 @@ func (c *Controller) Sweep(ctx context.Context) (*Result, error) {
 	if err == nil && c.Config.Exact {
 		err = s.search(ctx)
 	}
-	return s.finish(err)
+	return s.close(err, s.answer)
 }
 
 // ladder climbs the configured steps until one of them breaks a rule.
@@ -91,36 +90,4 @@ func ladderOf(steps []analysis.Step) Ladder {
 		}
 	}
 	return l
-}
-
-// finish closes the result: verdict, limit, recommendation and the answer in one
-// line. The endings that are findings and not failures turn into a nil error.
-func (s *session) finish(err error) (*Result, error) {
-	s.account()
-	s.soFar()
-	var lost *StoreError
-	if errors.As(err, &lost) {
-		// What is on disk stays as it is: a result that speaks of a step whose samples
-		// were not stored could not be gone on with.
-		return s.r, lost
-	}
-	var budget *budgetError
-	switch {
-	case errors.Is(err, errInterrupted):
-		err = nil
-	case errors.As(err, &budget):
-		s.r.Complete = true
-		s.warn("ended early: %s", budget.text)
-		err = nil
-	case errors.Is(err, errServerGone):
-		s.r.Complete = true
-		s.warn("ended early: %v", err)
-		err = nil
-	case err == nil:
-		s.r.Complete = true
-	}
-	s.answer()
-	now := s.mark.UTC()
-	s.r.FinishedAt = &now
-	return s.r, errors.Join(err, s.save())
 }

@@ -97,8 +97,9 @@ func percentOr(n analysis.Number) string {
 	return percent(v)
 }
 
-// close ends a question other than a sweep's: answer works out the verdict from
-// what was measured.
+// close ends a question: answer works out the verdict and the answer in one line
+// from what was measured. The endings that are findings and not failures turn
+// into a nil error.
 func (s *session) close(err error, answer func()) (*Result, error) {
 	s.account()
 	s.soFar()
