@@ -212,7 +212,7 @@ func (c *Curve) Throughput(n float64) Number {
 // claim states knee and peak, or why not.
 func (c *Curve) claim(best fitted, data *curveData, o FitOptions) {
 	g := math.Log2(1 + o.Gain)
-	knees, peaks := data.bootstrap(o, g)
+	knees, peaks := data.bootstrap(o, g, c.Chi2PerDof.Or(1))
 	top := c.ToConcurrency
 	knee := best.knee(g)
 	switch {

@@ -268,12 +268,16 @@ func (d *curveData) chi2(f fitted, r []float64) float64 {
 
 // bootstrap draws every point anew from its own batches, fits and chooses again,
 // and returns the sorted knees and peaks; infinite where a draw has none.
-func (d *curveData) bootstrap(o FitOptions, elasticity float64) (knees, peaks []float64) {
+// misfit is chi2 per degree of freedom of the fit to the points themselves: where
+// it is above 1 the batches understate how much the points scatter, and all
+// errors are drawn wider by its root (Birge 1932).
+func (d *curveData) bootstrap(o FitOptions, elasticity, misfit float64) (knees, peaks []float64) {
+	birge := math.Sqrt(max(1, misfit))
 	rng := rand.New(rand.NewPCG(o.Seed, 0xb007))
 	r := make([]float64, len(d.r))
 	for range o.Resamples {
 		for i := range r {
-			r[i] = d.r[i] + d.wide[i]*resampled(rng, d.points[i].Batches)
+			r[i] = d.r[i] + birge*d.wide[i]*resampled(rng, d.points[i].Batches)
 		}
 		f := d.choose(r)
 		knees = append(knees, f.knee(elasticity))

@@ -259,9 +259,18 @@ func (s *session) driftWords() string {
 func limitWords(l analysis.Limit) string {
 	by := RuleTitle(l.BoundBy)
 	if c, ok := l.Confidence.Value(); ok {
-		return fmt.Sprintf("limit %.0f (%.0f %% CI %.0f-%.0f), bound by %s", l.Concurrency.Or(0), 100*c, l.Low.Or(0), l.High.Or(0), by)
+		return fmt.Sprintf("limit %.0f (%.0f %% CI %s), bound by %s", l.Concurrency.Or(0), 100*c, ends(l), by)
 	}
 	return fmt.Sprintf("limit between %.0f and %.0f, bound by %s", l.Low.Or(0), l.High.Or(0), by)
+}
+
+// ends are the ends of a limit's interval in words; the upper one is unknown
+// where it lies above what was measured.
+func ends(l analysis.Limit) string {
+	if high, ok := l.High.Value(); ok {
+		return fmt.Sprintf("%.0f-%.0f", l.Low.Or(0), high)
+	}
+	return fmt.Sprintf("%.0f or more", l.Low.Or(0))
 }
 
 // otherLimit is a limit that does not bind, in words.
@@ -272,7 +281,7 @@ func otherLimit(l analysis.Limit) string {
 	}
 	switch n, ok := l.Concurrency.Value(); {
 	case ok && l.Confidence.IsKnown():
-		return fmt.Sprintf("%s %.0f (%.0f-%.0f)", name, n, l.Low.Or(0), l.High.Or(0))
+		return fmt.Sprintf("%s %.0f (%s)", name, n, ends(l))
 	case ok:
 		return fmt.Sprintf("%s between %.0f and %.0f", name, l.Low.Or(0), l.High.Or(0))
 	case l.AtLeast.IsKnown():

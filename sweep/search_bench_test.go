@@ -105,7 +105,7 @@ func (tr trial) row(runs int) string {
 		ok, miss := false, false
 		if r.Limit != nil {
 			claimed++
-			at, low, high := r.Limit.Concurrency.Or(0), r.Limit.Low.Or(0), r.Limit.High.Or(0)
+			at, low, high := r.Limit.Concurrency.Or(0), r.Limit.Low.Or(0), r.Limit.High.Or(math.Inf(1))
 			limits = append(limits, at)
 			hit, cover := false, false
 			for _, w := range wants {

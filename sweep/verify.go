@@ -228,33 +228,6 @@ func (h *hunt) noCurve() {
 // by about 3.5 % where their errors are at their floor of 0.5 %.
 const wildMisfit = 50
 
-// restless doubts a server whose times moved while it was watched, and not just
-// once: lengths that vary move them too, now and then and by less.
-func (h *hunt) restless() {
-	moved, large := 0, 0
-	for i := range h.r.Steps {
-		s := &h.r.Steps[i]
-		if s.Concurrency < 20 || s.Steady == nil {
-			continue
-		}
-		large++
-		for _, c := range s.Validity {
-			if (c.Check == "ttft_trend" || c.Check == "e2e_trend") && !c.OK && math.Abs(c.Value.Or(0)) > restlessShift {
-				moved++
-				break
-			}
-		}
-	}
-	if moved >= restlessSteps && 3*moved > large {
-		h.doubt("in %d of %d steps the times moved by more than %s within the step", moved, large, percent(restlessShift))
-	}
-}
-
-const (
-	restlessShift = 0.20 // of a time, over a step's window
-	restlessSteps = 3
-)
-
 // leastOrdered is how many requests a step must rest on to speak against others.
 const leastOrdered = 20
 
@@ -289,7 +262,7 @@ func (h *hunt) successLimit(l analysis.Limit) analysis.Limit {
 		note := fmt.Sprintf("a cliff: held at %d, broken at %d", good, bad)
 		if served, ok := h.served(); ok && h.rateLimited() && math.Abs(served-at) < 0.1*at {
 			at = math.Floor(served)
-			low, high = min(low, at)-1, max(high, at)
+			low, high = min(low, at)-1, max(high, math.Ceil(served))
 			note += "; a rate limiter lets bursts pass and stops others, so that one more or less makes no difference in the long run"
 		}
 		return analysis.Limit{Concurrency: loadgen.Known(at), Low: loadgen.Known(low), High: loadgen.Known(high),
@@ -351,6 +324,7 @@ func (h *hunt) conclude(err error) {
 	h.disorder()
 	h.noCurve()
 	h.restless()
+	h.turns()
 	found := h.r.Search
 	spent := h.searchSpent()
 	found.Requests, found.Tokens = spent.Requests, spent.Tokens
