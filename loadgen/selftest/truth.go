@@ -19,7 +19,7 @@ type Truth struct {
 	Gap    time.Duration // between tokens
 
 	mu   sync.Mutex
-	sent map[int]int64 // ns since the epoch, by number of the prompt
+	sent map[int]int64 // wall clock in ns, by number of the prompt
 }
 
 // NewTruth returns the protocol for streams of tokens at that many per second.
@@ -75,7 +75,7 @@ func (t *Truth) Errors(r loadgen.Run) []time.Duration {
 		if !ok || s.Class != loadgen.Success {
 			continue
 		}
-		all = append(all, r.Started.Add(s.FirstOutput).Sub(epoch)-time.Duration(at))
+		all = append(all, time.Duration(r.Started.Add(s.FirstOutput).UnixNano()-at))
 	}
 	return all
 }
