@@ -97,6 +97,9 @@ func (d *Doer) arrive(j *job) {
 	if len(d.pending) > 0 && now > d.pendAt {
 		d.flush()
 	}
+	// What is due now ends now: the timer set below may replace the one that was
+	// to say so, and did not yet get its turn in this same instant.
+	d.core.advance(now)
 	d.pending = append(d.pending, j)
 	d.pendAt = now
 	d.wakeIn(1)

@@ -219,6 +219,30 @@ func TestDoerCancelFreesTheSlot(t *testing.T) {
 	})
 }
 
+// TestDoerEndsBesideAnArrival lets requests arrive in the very instants in which
+// others end, many times over: whichever comes first, an end is heard of at once.
+func TestDoerEndsBesideAnArrival(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := Default()
+		cfg.StepTimePerRequest = 0
+		d, _ := NewDoer(cfg, Workload{OutputLen: 2})
+		start := time.Now()
+		service := cfg.Prefill + cfg.StepTime
+		var wg sync.WaitGroup
+		for i := range 2000 {
+			wg.Go(func() {
+				time.Sleep(time.Duration(i/20) * service / 4) // others end as this one comes
+				var got loadgen.Sample
+				_ = d.Do(t.Context(), start, loadgen.Sample{PromptIndex: i}, func(s *loadgen.Sample) { got = *s })
+				if heard := time.Since(start); heard != got.End {
+					t.Errorf("request %d ended at %v and was heard of at %v", i, got.End, heard)
+				}
+			})
+		}
+		wg.Wait()
+	})
+}
+
 // TestDoerIsDeterministic runs a noisy server twice, the workers of one instant in
 // another order: the same samples.
 func TestDoerIsDeterministic(t *testing.T) {
