@@ -60,6 +60,60 @@ func served(steps []Step, of func(s *Step) Telemetry) []Step {
 	return steps
 }
 
+// queueCapSteps are steps of a server with 32 slots of 1.5 s and 16 places to wait
+// in. Workers pause after a refusal, so that the mean in it stays below the 48
+// that fit.
+func queueCapSteps(concurrencies ...int) []Step {
+	var steps []Step
+	for _, n := range concurrencies {
+		m := math.Min(float64(n), 32)
+		s := point(n, m/1.5, (float64(n)-m)*1.5/m+0.1, 0.014, 101)
+		if n > 48 {
+			s = failedAs(point(n, 19, 0.6, 0.014, 101), .9, map[loadgen.Class]int{loadgen.HTTP5xx: n})
+		}
+		steps = append(steps, s)
+	}
+	return steps
+}
+
+func queueServer(s *Step) Telemetry {
+	k, n := loadgen.Known, float64(s.Concurrency)
+	run, wait := min(n, 32), min(max(n-32, 0), 16)
+	return Telemetry{RunningMean: k(run), RunningMax: k(run), WaitingMean: k(wait), WaitingMax: k(wait)}
+}
+
+// kvSteps are steps of a server whose KV cache holds 42 requests: those that run are
+// slowed down a little by those that had to make room. Measured.
+func kvSteps() []Step {
+	steps := []Step{point(10, 36.6, .0208, .0040, 64), point(20, 73.3, .0209, .0040, 64), point(41, 149.5, .0218, .0040, 64),
+		point(50, 149.1, .0492, .0045, 64), point(100, 150.8, .3332, .0052, 64)}
+	steps[4] = slow(steps[4], "throughput_gain")
+	return steps
+}
+
+func saying(text string, s Step) Step {
+	s.FailureExamples = map[loadgen.Class]string{}
+	for c := range s.Failures {
+		s.FailureExamples[c] = text
+	}
+	return s
+}
+
+// slowing makes the last step's tokens come later, which alone would not look like
+// slots, and the one before it queue.
+func slowing(steps []Step) []Step {
+	steps[4] = point(80, 64/2.1, 16*2.1/64+0.1, 0.02, 101)
+	steps[5].Whole.TPOT.Mean = loadgen.Known(0.026)
+	return steps
+}
+
+// retrograde is a server whose throughput falls with load.
+func retrograde() []Step {
+	steps := []Step{point(10, 20, .1, .005, 101), point(50, 50, .1, .01, 101), point(100, 40, .1, .025, 101)}
+	steps[2] = slow(steps[2], "throughput_gain")
+	return steps
+}
+
 func TestDiagnose(t *testing.T) {
 	known := loadgen.Known
 	slotsServer := func(kv float64) func(*Step) Telemetry {
@@ -102,7 +156,8 @@ func TestDiagnose(t *testing.T) {
 		steps  []Step
 		limits map[string]Limit
 		kind   string
-		says   []string
+
+		says []string
 	}{
 		{"slots, with metrics", served(slotSteps(), slotsServer(0.41)), nil, KindSlots,
 			[]string{"64 running from N = 64 on, 36 waiting at N = 100, KV 41 %, TPOT flat at 20.0 ms", "max-num-seqs"}},
@@ -130,10 +185,19 @@ func TestDiagnose(t *testing.T) {
 			KindRateLimiter, []string{"497 requests were answered 429 at 50", "12.0 req/s got through"}},
 		{"queue cap", []Step{point(10, 6.7, .1, .014, 101), point(20, 13, .1, .014, 101),
 			failedAs(point(50, 21.3, .85, .014, 101), .05, map[loadgen.Class]int{loadgen.HTTP5xx: 475})}, nil,
-			KindQueueCap, []string{"about 48 requests fit", "475 http_5xx"}},
+			KindQueueCap, []string{"between 48 and 49 requests fit", "475 http_5xx"}},
 		{"no queue, a fixed number admitted", []Step{point(20, 13, .1, .014, 101),
 			failedAs(point(50, 21.3, .1, .014, 101), .5, map[loadgen.Class]int{loadgen.HTTP5xx: 250}), failedAs(point(100, 21.3, .1, .014, 101), .2, map[loadgen.Class]int{loadgen.HTTP5xx: 800})}, nil,
 			KindQueueCap, []string{"about 32 requests fit"}},
+		{"queue cap by the server's own figures", served(queueCapSteps(20, 50), queueServer), nil, KindQueueCap,
+			[]string{"48 requests fit into the server, 32 running and 16 waiting", "at 50: 32.0 running, 16.0 waiting"}},
+		{"queue cap between neighbours", queueCapSteps(20, 48, 49, 50), nil, KindQueueCap, []string{"queue cap: 48 requests fit into the server and its queue;", "at 48: none turned away"}},
+		{"429 of a server that says it is full", []Step{point(10, 6.7, .1, .014, 101), saying("Model is overloaded",
+			failedAs(point(50, 21.3, .1, .014, 101), .4, map[loadgen.Class]int{loadgen.HTTP429: 300}))}, nil, KindQueueCap, []string{"between 32 and 49 requests fit"}},
+		{"slots of a server that slows down meanwhile", served(slowing(slotSteps()), slotsServer(0.41)), nil, KindSlots,
+			[]string{"64 running from N = 64 on, 36 waiting at N = 100, KV 41 %; "}},
+		{"full KV cache, by shape", kvSteps(), nil, KindSlots, []string{"TPOT goes from 4.5 ms to 5.2 ms while TTFT grows to 333 ms at N = 100; unless the KV cache is full"}},
+		{"throughput falls", retrograde(), nil, KindMemoryBandwidth, []string{"throughput falls from 50.0 req/s at 50 to 40.0 req/s at 100"}},
 		{"errors of a busy server", []Step{point(20, 13, .1, .014, 101), failedAs(point(50, 30, .1, .014, 101), .9, map[loadgen.Class]int{loadgen.HTTP5xx: 50})}, nil,
 			KindErrorRate, []string{"50 http_5xx"}},
 		{"full queue answered 429", []Step{point(10, 6.7, .1, .014, 101), failedAs(point(50, 21.3, .85, .014, 101), .05, map[loadgen.Class]int{loadgen.HTTP429: 475})}, nil,
@@ -147,13 +211,17 @@ func TestDiagnose(t *testing.T) {
 			failedAs(point(50, 21.3, .85, .014, 101), .05, map[loadgen.Class]int{loadgen.HTTP5xx: 475})},
 			map[string]Limit{"success_rate": {Concurrency: known(48)}, "throughput_gain": {Concurrency: known(32)}}, KindSlots, []string{"slots"}},
 		{"client", []Step{point(10, 6.7, .1, .014, 101), {Concurrency: 20, Client: Client{Limits: []string{"the client used 90 % of the CPU"}}}}, nil,
-			KindClient, []string{"at 20 this machine could not make the load: the client used 90 %"}},
-		{"nothing to see", []Step{point(1, 1, .1, .01, 101), point(2, 2, .1, .01, 101), point(4, 4, .1, .01, 101)}, nil, KindUnknown, nil},
+			KindClient, []string{"at 20 this machine could not make the load", "the client used 90 %"}},
+		{"client busy once, server at its limit", append(slotSteps(), Step{Concurrency: 70, Client: Client{Limits: []string{"the client used 90 % of the CPU"}}}), nil,
+			KindSlots, []string{"about 64 requests run at once"}},
+		{"nothing to see", []Step{point(1, 1, .1, .01, 101), point(2, 2, .1, .01, 101), point(4, 4, .1, .01, 101)}, nil, KindNone, []string{"nothing saturates up to 4 requests in flight"}},
+		{"slow alone before the first token", []Step{slow(point(1, .7, 1.3, .004, 16), "ttft")}, nil, KindPrefill, []string{"one request alone takes 1300 ms to the first token"}},
+		{"slow alone in writing", []Step{slow(point(1, .7, .1, .1, 101), "e2e p95")}, nil, KindMemoryBandwidth, []string{"one request alone takes 10100 ms to the end of its answer"}},
 		{"nothing at all", nil, nil, KindUnknown, nil},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			b := Diagnose(c.steps, c.limits, nil)
+			b := Diagnose(c.steps, Context{Limits: c.limits})
 			if b.Kind != c.kind {
 				t.Fatalf("%s: %s %q, want %s", b.Kind, b.Sentence, b.Evidence, c.kind)
 			}
@@ -163,23 +231,92 @@ func TestDiagnose(t *testing.T) {
 					t.Errorf("%q does not say %q", text, want)
 				}
 			}
-			if strings.Contains(text, "NaN") || strings.Contains(text, "Inf") || b.Kind != KindUnknown && len(b.Evidence) == 0 {
+			if strings.Contains(text, "NaN") || strings.Contains(text, "Inf") || b.Kind != KindUnknown && b.Kind != KindNone && len(b.Evidence) == 0 {
 				t.Errorf("evidence: %q", text)
 			}
 		})
 	}
 }
 
+// TestCrashThatWasSeen tells a crash from failures by what the sweep saw: of the
+// requests that a dying server cuts off most are cancelled with the step.
+func TestCrashThatWasSeen(t *testing.T) {
+	steps := []Step{point(72, 143, .06, .007, 64), failedAs(point(73, 16, .03, .0066, 64), .47, map[loadgen.Class]int{loadgen.ConnectionReset: 9, loadgen.Cancelled: 64})}
+	if b := Diagnose(steps, Context{}); b.Kind != KindErrorRate {
+		t.Errorf("nine resets alone are %s: %s", b.Kind, b.Sentence)
+	}
+	b := Diagnose(steps, Context{Deaths: []Death{{Concurrency: 100}, {Concurrency: 73, InFlight: loadgen.Known(73), RecoveredSeconds: loadgen.Known(2.04)}}})
+	text := strings.Join(append(b.Evidence, b.Sentence), "\n")
+	for _, want := range []string{"answered at 72 and died at 73", "with 73 requests in flight", "again after 2.0 s"} {
+		if b.Kind != KindCrash || !strings.Contains(text, want) {
+			t.Errorf("%s: %q does not say %q", b.Kind, text, want)
+		}
+	}
+}
+
+// TestAdvice holds that a server's own settings are named, and no other's.
+func TestAdvice(t *testing.T) {
+	for server, want := range map[string]string{
+		"vllm 0.11.0": "raising --max-num-seqs is worth trying", "SGLang 0.5.2": "--max-running-requests", "tgi 3.3.4": "--max-batch-total-tokens",
+		"llama.cpp b6000": "--parallel", "ollama 0.12.3": "OLLAMA_NUM_PARALLEL", "": "vLLM --max-num-seqs, SGLang", "triton 25.01": "vLLM --max-num-seqs, SGLang",
+	} {
+		b := Diagnose(slotSteps(), Context{Server: server})
+		if !strings.Contains(b.Sentence, want) {
+			t.Errorf("%q: %q does not say %q", server, b.Sentence, want)
+		}
+		if server != "" && server != "triton 25.01" && server != "vllm 0.11.0" && strings.Contains(b.Sentence, "max-num-seqs") {
+			t.Errorf("%q is told to set what only vLLM has: %q", server, b.Sentence)
+		}
+	}
+	for kind, by := range cures {
+		for _, server := range []string{"", "vllm", "sglang", "tgi", "llama.cpp", "ollama"} {
+			if by[server] == "" {
+				t.Errorf("no advice against %s for %q", kind, server)
+			}
+		}
+	}
+}
+
+// TestShares holds the parts of the response time to the closed form of 64 slots:
+// W = (N - 64) 2.1 s / 64, prefill 0.1 s, decode 2 s.
 func TestShares(t *testing.T) {
+	near3 := func(name string, s *Shares, n int, queue, prefill, decode float64) {
+		t.Helper()
+		if s == nil || s.Concurrency != n {
+			t.Fatalf("%s: %+v, want those at %d", name, s, n)
+		}
+		near(t, name+", queue", s.Queue, queue, 1e-6)
+		near(t, name+", prefill", s.Prefill, prefill, 1e-6)
+		near(t, name+", decode", s.Decode, decode, 1e-6)
+	}
+	known := loadgen.Known
 	steps := slotSteps()
-	steps[5].Stop = nil // the last good one is now that at 100
-	s := Diagnose(steps, nil, nil).Shares
-	near(t, "queue", s.Queue, 1.18125/3.28125, 1e-6)
-	near(t, "prefill", s.Prefill, 0.1/3.28125, 1e-6)
-	near(t, "decode", s.Decode, 2/3.28125, 1e-6)
-	steps = served(steps, func(*Step) Telemetry { return Telemetry{ServerQueueMean: loadgen.Known(1)} })
-	near(t, "queue by the server", Diagnose(steps, nil, nil).Shares.Queue, 1/3.28125, 1e-6)
-	alone := Diagnose(slotSteps()[:1], nil, nil).Shares
+	b := Diagnose(steps, Context{})
+	near3("last good", b.Shares, 64, 0, 0.1/2.1, 2/2.1)
+	near3("overload", b.Overload, 100, 1.18125/3.28125, 0.1/3.28125, 2/3.28125)
+	// A step that passed though it lies above the limit is not what to size by.
+	steps[5].Stop = nil
+	b = Diagnose(steps, Context{Limits: map[string]Limit{"throughput_gain": {Concurrency: known(64)}}})
+	near3("up to the limit", b.Shares, 64, 0, 0.1/2.1, 2/2.1)
+	// The server's means are over the whole step, whose first requests did not wait.
+	steps = served(slotSteps(), func(s *Step) Telemetry {
+		queue := 0.8 * max(0, s.Whole.TTFT.Mean.Or(0)-0.1)
+		return Telemetry{ServerQueueMean: known(queue), ServerTTFTMean: known(queue + 0.1), WaitingMean: known(max(0, float64(s.Concurrency)-64)), RunningMax: known(64)}
+	})
+	near3("by the server's times", Diagnose(steps, Context{}).Overload, 100, 1.18125/3.28125, 0.1/3.28125, 2/3.28125)
+	steps = served(slotSteps(), func(s *Step) Telemetry {
+		return Telemetry{WaitingMean: known(max(0, float64(s.Concurrency)-64)), RunningMax: known(min(float64(s.Concurrency), 64))}
+	})
+	near3("by its queue's length", Diagnose(steps, Context{}).Overload, 100, 1.18125/3.28125, 0.1/3.28125, 2/3.28125)
+	// Prompts that slow each other down do not queue.
+	b = Diagnose(decodeSteps(), Context{})
+	near3("prefill that grows", b.Overload, 200, 0, 0.42/(0.42+255*0.048), 1-0.42/(0.42+255*0.048))
+	front := Diagnose(served(slotSteps(), func(*Step) Telemetry {
+		return Telemetry{ServerTTFTMean: known(0.1), ServerQueueMean: known(0), WaitingMean: known(0), RunningMax: known(64)}
+	}), Context{}).Overload
+	near3("front end", front, 100, 0, 0.1/3.28125, 2/3.28125)
+	near(t, "lost in the front end", front.FrontEnd, 1.18125/3.28125, 1e-6)
+	alone := Diagnose(slotSteps()[:1], Context{}).Shares
 	if alone.Queue.IsKnown() || !alone.Decode.IsKnown() {
 		t.Errorf("one step cannot tell queue from prefill: %+v", alone)
 	}

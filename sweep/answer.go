@@ -33,11 +33,20 @@ func (s *session) answer() {
 		r.Curve = &curve
 	}
 	if len(r.Steps) > 0 {
-		b := analysis.Diagnose(r.Steps, r.Limits, r.Curve)
+		b := analysis.Diagnose(r.Steps, analysis.Context{Limits: r.Limits, Curve: r.Curve, Server: r.Target.Server, Deaths: deaths(r.Crashes)})
 		r.Bottleneck = &b
 	}
 	s.recommend()
 	r.Sentence = s.sentence(bad)
+}
+
+// deaths are the crashes as a diagnosis wants them.
+func deaths(crashes []Crash) []analysis.Death {
+	var out []analysis.Death
+	for _, c := range crashes {
+		out = append(out, analysis.Death{Concurrency: c.Concurrency, InFlight: c.InFlight, RecoveredSeconds: c.RecoveredSeconds})
+	}
+	return out
 }
 
 // ladderLimit is the bracket of the ladder itself, for want of anything better.

@@ -112,6 +112,9 @@ func loadOf(s *analysis.Step) string {
 	if rate, ok := s.RequestRate.Value(); ok {
 		return figure(rate) + " req/s"
 	}
+	if s.Concurrency == 1 {
+		return "1 request in flight"
+	}
 	return fmt.Sprintf("%d requests in flight", s.Concurrency)
 }
 
