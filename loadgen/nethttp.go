@@ -32,6 +32,16 @@ func NewHTTPClient(t Target, key Secret) (*http.Client, error) {
 	}, nil
 }
 
+// NewTransport returns a net/http transport that reaches the target as the load
+// does: through its socket or proxy, with its certificates. It adds no header.
+func NewTransport(t Target) (*http.Transport, error) {
+	u, err := t.base()
+	if err != nil {
+		return nil, err
+	}
+	return newTransport(t, u)
+}
+
 // withHeaders adds headers to every request to one host.
 type withHeaders struct {
 	*http.Transport

@@ -42,10 +42,10 @@ type Target struct {
 	ClientCert         string            `yaml:"client_cert,omitempty"`          // PEM file, with client_key
 	ClientKey          string            `yaml:"client_key,omitempty"`           // PEM file, with client_cert
 	InsecureSkipVerify bool              `yaml:"insecure_skip_verify,omitempty"` // accept any certificate
-	UnixSocket         string            `yaml:"unix_socket,omitempty"`          // connect here instead of to base_url's host
+	UnixSocket         string            `yaml:"unix_socket,omitempty"`          // connect here instead of to base_url's host; base_url may then be missing
 	HTTP2              bool              `yaml:"http2,omitempty"`                // default HTTP/1.1: one HTTP/2 connection hides concurrency
 	NoStream           bool              `yaml:"no_stream,omitempty"`            // ask for plain JSON answers; TTFT is then absent
-	Retries            int               `yaml:"retries,omitempty"`              // default 0; counted and shown
+	Retries            int               `yaml:"retries,omitempty"`              // of a request that failed, each counted and shown
 	Timeouts           Timeouts          `yaml:"timeouts"`                       // bounds of one request
 	MetricsURL         string            `yaml:"metrics_url,omitempty"`          // server's Prometheus endpoint; empty: look next to base_url; "off": none
 	GPUMetricsURL      string            `yaml:"gpu_metrics_url,omitempty"`      // DCGM exporter

@@ -85,7 +85,7 @@ func (b *bench) setUp(ctx context.Context, c *cli.Context) (err error) {
 	if err := b.startSimulator(); err != nil {
 		return err
 	}
-	if err := b.confirm(ctx, b.target.BaseURL, c.Bool("yes")); err != nil {
+	if err := b.confirm(ctx, b.target.BaseURL, c.Bool("yes") || b.target.UnixSocket != ""); err != nil {
 		return err
 	}
 	if err := b.openResult(c.Command.Name, c.String("resume")); err != nil {
@@ -126,7 +126,11 @@ func (b *bench) setupError(err error) error {
 	if !errors.As(err, &p) {
 		return err
 	}
-	if key := blamedKey(p); key != "" {
+	key := blamedKey(p)
+	if api := b.file.Target.API; errors.Is(p, probe.ErrAPI) && api != "auto" {
+		key = "target.api"
+	}
+	if key != "" {
 		if at := b.file.Where(key); at != "" {
 			return fmt.Errorf("%s: %s: %w", at, key, err)
 		}
@@ -185,7 +189,7 @@ func (b *bench) openResult(command, resume string) error {
 }
 
 // notComparable are the keys that may differ between a run and its resumption.
-var notComparable = []string{"output", "report", "recommend", "sweep.budget", "target.timeouts.connect"}
+var notComparable = []string{"output", "report", "recommend", "telemetry", "sweep.budget", "target.timeouts.connect"}
 
 // sameAsBefore refuses to go on with a run under another configuration, and
 // says key by key what differs.
@@ -300,6 +304,13 @@ func (b *bench) startTelemetry() error {
 	if err != nil {
 		return fmt.Errorf("storing the server's metrics: %w", err)
 	}
+	// The metrics lie beside the API: behind the same socket, the same certificate.
+	transport, err := loadgen.NewTransport(b.target)
+	if err != nil {
+		points.Close()
+		return err
+	}
+	b.onClose(transport.CloseIdleConnections)
 	header := http.Header{}
 	for name, value := range b.target.Headers {
 		header.Set(name, value.Reveal())
@@ -309,7 +320,8 @@ func (b *bench) startTelemetry() error {
 	}
 	b.scraper, err = telemetry.New(telemetry.Config{
 		ServerURL: b.found.MetricsURL, GPUURL: b.target.GPUMetricsURL, NodeURL: b.target.NodeMetricsURL,
-		Header: header, BaseURL: b.target.BaseURL, Points: points,
+		Interval: b.file.Telemetry.Interval,
+		Header:   header, Transport: transport, BaseURL: b.target.BaseURL, Points: points,
 		Notice: func(text string) { b.notice("%s", text) },
 	})
 	if err != nil {

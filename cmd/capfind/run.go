@@ -11,7 +11,7 @@ import (
 
 // loadSections are the parts of the configuration that a single load uses, and
 // pacingKeys those of the ladder's section that apply to it, too.
-var loadSections = []section{"preset", "target", "workload", "load", "stop", "output", "report",
+var loadSections = []section{"preset", "target", "workload", "load", "stop", "telemetry", "output", "report",
 	"sweep.start", "sweep.error_hold", "sweep.budget"}
 
 // question is what a command asks of the controller.

@@ -11,7 +11,7 @@ import (
 )
 
 // sweepSections are the parts of the configuration that a sweep uses.
-var sweepSections = []section{"preset", "target", "workload", "sweep", "stop", "recommend", "output", "report"}
+var sweepSections = []section{"preset", "target", "workload", "sweep", "stop", "recommend", "telemetry", "output", "report"}
 
 func (a *app) sweepCommand() *cli.Command {
 	return &cli.Command{

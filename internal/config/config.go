@@ -24,6 +24,7 @@ type File struct {
 	Sweep     sweep.Config    `yaml:"sweep"`            // the ladder and the exact search
 	Stop      sweep.StopRules `yaml:"stop"`             // what counts as too much
 	Recommend analysis.Band   `yaml:"recommend"`        // share of the limit that production should be set to
+	Telemetry Telemetry       `yaml:"telemetry"`        // how the server's own metrics are read
 	Output    Output          `yaml:"output"`           // where results go
 	Report    Report          `yaml:"report"`           // how the report is written
 
@@ -75,6 +76,12 @@ func (l Load) Concurrency() int {
 // Rate returns the request rate after the factor; +Inf stays +Inf.
 func (l Load) Rate() float64 { return l.RequestRate * l.RateFactor }
 
+// Telemetry says how the server's own metrics are read; target says where they
+// are.
+type Telemetry struct {
+	Interval time.Duration `yaml:"interval"` // between two readings of the metrics, 100ms to 1m
+}
+
 // Output says where results go.
 type Output struct {
 	Dir   string `yaml:"dir"`                   // folder that result directories are made in, relative to where capfind runs
@@ -98,6 +105,7 @@ func Default() *File {
 		Sweep:     sweep.Default(),
 		Stop:      sweep.DefaultStopRules(),
 		Recommend: sweep.DefaultBand(),
+		Telemetry: Telemetry{Interval: time.Second},
 		Output:    Output{Dir: "results"},
 		Report:    Report{Language: "en"},
 	}

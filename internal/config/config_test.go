@@ -134,6 +134,38 @@ func TestTargetIsOneOfTwo(t *testing.T) {
 }
 
 // The guide's two tables, number by number.
+// A Unix socket needs no URL: any will do for the Host header.
+func TestSocketNeedsNoURL(t *testing.T) {
+	for text, want := range map[string]string{
+		"target: {unix_socket: /run/llm.sock}":                          "http://localhost",
+		"target: {unix_socket: /run/llm.sock, base_url: http://inside}": "http://inside",
+	} {
+		f, err := read(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if f.Target.BaseURL != want {
+			t.Errorf("%s: base_url %q, want %q", text, f.Target.BaseURL, want)
+		}
+	}
+}
+
+func TestTelemetryInterval(t *testing.T) {
+	for text, ok := range map[string]bool{"99ms": false, "100ms": true, "1m": true, "61s": false, "0": false} {
+		f, err := read("target: {base_url: http://x}\ntelemetry: {interval: " + text + "}")
+		if ok != (err == nil) {
+			t.Errorf("%s: %v", text, err)
+		}
+		if err == nil && f.Resolved()["telemetry"].(map[string]any)["interval"] != text {
+			t.Errorf("%s: resolved as %v", text, f.Resolved()["telemetry"])
+		}
+	}
+	f, err := read("target: {base_url: http://x}")
+	if err != nil || f.Telemetry.Interval != time.Second {
+		t.Errorf("without the key: %v, %v", f, err)
+	}
+}
+
 func TestPresetsAreTheGuides(t *testing.T) {
 	inf := math.Inf(1)
 	for _, tt := range []struct {

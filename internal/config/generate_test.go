@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -104,11 +105,14 @@ func docOf(file *ast.File, spec *ast.TypeSpec) string {
 	return ""
 }
 
+// saidDefault is the end of a comment that repeats what stands beside it.
+var saidDefault = regexp.MustCompile(`; default \S+$`)
+
 // docOfField is the comment of a field; else that of the section it holds, or
 // of the small section that it is in.
 func docOfField(all map[string]string, f field) string {
 	if doc := all[f.owner.PkgPath()+"."+f.owner.Name()+"."+f.goName]; doc != "" {
-		return doc
+		return saidDefault.ReplaceAllString(doc, "")
 	}
 	t := f.owner
 	if isSection(f.typ) {

@@ -52,6 +52,7 @@ var flagNames = map[string]string{
 	"stop.resources.max_host_cpu":   "max-host-cpu",
 	"recommend.low":                 "recommend-low",
 	"recommend.high":                "recommend-high",
+	"telemetry.interval":            "telemetry-interval",
 	"output.dir":                    "output-dir",
 	"report.title":                  "title",
 }

@@ -68,6 +68,9 @@ func Read(in Input) (*File, error) {
 	f.places = d.places
 	f.source = source
 	f.chooseTarget()
+	if t := &f.Target; t.UnixSocket != "" && t.BaseURL == "" && t.Simulator == nil {
+		t.BaseURL = "http://localhost" // the name that goes into the Host header
+	}
 	f.resolvePaths(in.Path)
 	problems := append(d.problems, f.expandHeaders(in.LookupEnv)...)
 	problems = append(problems, f.withoutDoubles(f.validate(in.LookupEnv), problems)...)

@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/capfind/capfind/loadgen/api"
 	"github.com/capfind/capfind/loadgen/prompt"
@@ -251,7 +252,18 @@ func (c *checker) section(name string, found []sweep.Problem) {
 	}
 }
 
+// Bounds of the pause between two readings of a server's metrics: an exporter
+// is not a stream, and a step must be seen more than once.
+const (
+	leastInterval = 100 * time.Millisecond
+	mostInterval  = time.Minute
+)
+
 func (c *checker) rest() {
+	pause := c.f.Telemetry.Interval
+	c.failIf(pause < leastInterval || pause > mostInterval, "telemetry.interval",
+		"must be from %s to %s, not %s; target.metrics_url: off reads no metrics",
+		formatDuration(leastInterval), formatDuration(mostInterval), formatDuration(pause))
 	c.failIf(c.f.Output.Dir == "", "output.dir", "must name a folder")
 	c.failIf(strings.ContainsAny(c.f.Output.Name, `/\`) || c.f.Output.Name == ".." || c.f.Output.Name == ".", "output.name", "must be a plain name without slashes")
 }

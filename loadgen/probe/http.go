@@ -28,6 +28,7 @@ const (
 type server struct {
 	target  loadgen.Target
 	client  *http.Client
+	keyed   bool // requests carry a key
 	secrets []string
 }
 
@@ -36,7 +37,11 @@ func newServer(t loadgen.Target, key loadgen.Secret) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &server{target: t, client: client, secrets: secretsOf(t, key)}, nil
+	keyed := key != ""
+	for name := range t.Headers {
+		keyed = keyed || strings.EqualFold(name, "Authorization")
+	}
+	return &server{target: t, client: client, keyed: keyed, secrets: secretsOf(t, key)}, nil
 }
 
 // secretsOf lists what a server might quote back and no message may hold.
@@ -171,6 +176,8 @@ func (s *server) unreachable(r *response, err error) error {
 		advice = "check the host name in base_url, and that this machine can resolve names"
 	case errors.Is(err, context.DeadlineExceeded):
 		text, advice = "no answer in time", "check base_url, and that no firewall drops the connection"
+	case s.target.HTTP2 && (strings.Contains(text, "http2") || strings.Contains(text, "HTTP/2")):
+		advice = "the server speaks no HTTP/2 there: remove http2"
 	case strings.Contains(text, "server gave HTTP response to HTTPS client"):
 		advice = "the server speaks plain HTTP: write http:// in base_url"
 	case strings.Contains(text, "malformed HTTP response"):
@@ -187,7 +194,10 @@ func (s *server) fault(r *response) *Error {
 	switch {
 	case r.status == http.StatusUnauthorized || r.status == http.StatusForbidden:
 		e.Kind = ErrAuth
-		e.Advice = "set the key's environment variable (api_key_env, or OPENAI_API_KEY) or api_key_file"
+		e.Advice = "no key was sent: name the environment variable that holds it (api_key_env, or OPENAI_API_KEY) or api_key_file"
+		if s.keyed {
+			e.Advice = "the key that was sent is not accepted here: check what api_key_env (or OPENAI_API_KEY), api_key_file or headers hold"
+		}
 	case notReady(r.status):
 		e.Kind = ErrNotReady
 		e.Advice = "wait until the model is loaded and the server takes requests"
@@ -198,6 +208,9 @@ func (s *server) fault(r *response) *Error {
 	case r.status == http.StatusNotFound || r.status == http.StatusMethodNotAllowed:
 		e.Kind = ErrAPI
 		e.Advice = "check the path of base_url, and api"
+		if named := s.target.API; named != "" && named != "auto" {
+			e.Advice = "the server may not speak " + named + ": remove api, so that it is found out, or check the path of base_url"
+		}
 	}
 	return e
 }

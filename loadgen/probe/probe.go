@@ -205,6 +205,9 @@ func (f *finder) settle(ctx context.Context) error {
 		}
 		return err
 	}
+	if !strings.HasPrefix(f.Protocol.Name(), "openai") {
+		f.BaseURL = strings.TrimSuffix(f.BaseURL, "/v1") // its own API lies beside it
+	}
 	f.Target = f.target
 	f.Target.API, f.Target.Model = f.Protocol.Name(), f.Model
 	return nil
@@ -261,6 +264,9 @@ func (f *finder) askPatiently(ctx context.Context, r prompt.Request) (*reply, er
 // Describe says in one line what was found.
 func (f *Found) Describe() string {
 	parts := []string{f.Protocol.Name() + " at " + f.BaseURL}
+	if socket := f.Target.UnixSocket; socket != "" {
+		parts[0] += " through " + socket
+	}
 	for _, part := range []string{f.Server, f.Model} {
 		if part != "" {
 			parts = append(parts, part)
@@ -270,7 +276,9 @@ func (f *Found) Describe() string {
 		parts = append(parts, fmt.Sprintf("context %d tokens", f.ContextLength))
 	}
 	if f.MetricsURL != "" {
-		parts = append(parts, "telemetry at "+f.MetricsURL)
+		parts = append(parts, "telemetry at "+publicURL(f.MetricsURL))
+	} else if f.Target.MetricsURL == "" {
+		parts = append(parts, "no telemetry found")
 	}
 	return strings.Join(parts, ", ")
 }

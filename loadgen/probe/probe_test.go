@@ -92,7 +92,11 @@ func TestKinds(t *testing.T) {
 			if !f.Streams || f.Buffered || !f.HoldsOutput || !f.CountsUsage || !f.Calibration.Within {
 				t.Errorf("warm-up: %+v", f)
 			}
-			if f.BaseURL != target.BaseURL+"/v1" || !strings.Contains(f.Describe(), c.api) {
+			base := target.BaseURL
+			if strings.HasPrefix(c.api, "openai") {
+				base += "/v1"
+			}
+			if f.BaseURL != base || !strings.HasPrefix(f.Describe(), c.api+" at "+base+", ") {
 				t.Errorf("described as %q at %q", f.Describe(), f.BaseURL)
 			}
 			if err := f.Ready(t.Context()); err != nil {
@@ -116,7 +120,7 @@ func TestErrors(t *testing.T) {
 		kind  error
 		words []string
 	}{
-		{"refused key", func(f *fake, _ *loadgen.Target) { f.key = "other" }, Options{}, ErrAuth, []string{"/v1/models", "401", "<redacted>", "api_key_env"}},
+		{"refused key", func(f *fake, _ *loadgen.Target) { f.key = "other" }, Options{}, ErrAuth, []string{"/v1/models", "401", "<redacted>", "the key that was sent is not accepted", "api_key_env"}},
 		{"unknown model", func(_ *fake, t *loadgen.Target) { t.Model = "m3" }, Options{}, ErrModel, []string{"m3", "m1, m2"}},
 		{"unlisted model", func(f *fake, t *loadgen.Target) {
 			f.models, t.Model, f.refuse, f.saying = "", "m3", []string{"model"}, "The model `m3` does not exist."
