@@ -241,7 +241,9 @@ func (b *bench) notice(format string, args ...any) { b.console.Notice(fmt.Sprint
 
 // prepareClient makes the prompts and the client that sends them.
 func (b *bench) prepareClient(ctx context.Context) error {
-	source, notes, err := prompt.New(ctx, b.file.Workload, b.found.Sizer)
+	w := b.file.Workload
+	source, notes, err := prompt.NewWatched(ctx, w, b.found.Sizer, b.console.reading(filepath.Base(w.Path)))
+	b.console.clear()
 	if err != nil {
 		return err
 	}

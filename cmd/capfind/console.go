@@ -107,6 +107,55 @@ func (c *console) close() {
 	c.halt()
 }
 
+// patience is how long nobody wonders what is going on.
+const patience = 2 * time.Second
+
+// reading returns who is to hear how many bytes of a file have been read, and
+// shows it once that takes longer than people wait without a word.
+func (c *console) reading(name string) func(read, total int64) {
+	started := c.now()
+	next := started.Add(patience)
+	return func(read, total int64) {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		at := c.now()
+		if c.quiet || at.Before(next) {
+			return
+		}
+		line := fmt.Sprintf("  reading %s: %s of %s", name, bytesOf(read), bytesOf(total))
+		if left := float64(total-read) / float64(read); read > 0 && left > 0 {
+			line += ", about " + short(time.Duration(left*float64(at.Sub(started)))) + " left"
+		}
+		next = at.Add(c.every())
+		c.show(line)
+	}
+}
+
+// clear wipes what is shown of something that has ended.
+func (c *console) clear() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.wipe()
+}
+
+// every is how often something that goes on is shown anew.
+func (c *console) every() time.Duration {
+	if c.live {
+		return paintEvery
+	}
+	return plainEvery
+}
+
+// show paints the live line on a terminal and writes a line elsewhere.
+func (c *console) show(line string) {
+	if !c.live {
+		fmt.Fprintln(c.w, line)
+		return
+	}
+	fmt.Fprint(c.w, "\r\x1b[K"+c.style.dim(fit(line, width(c.w))))
+	c.painted = true
+}
+
 func (c *console) writeHeader() {
 	if !c.header {
 		c.header = true
@@ -148,11 +197,7 @@ func (c *console) wipe() {
 
 // tick shows how the step goes until it is stopped.
 func (c *console) tick(stop <-chan struct{}) {
-	every := plainEvery
-	if c.live {
-		every = paintEvery
-	}
-	ticker := time.NewTicker(every)
+	ticker := time.NewTicker(c.every())
 	defer ticker.Stop()
 	for {
 		select {
@@ -167,13 +212,7 @@ func (c *console) tick(stop <-chan struct{}) {
 func (c *console) paint() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	line := c.names.progressLine(c.plan, c.now().Sub(c.started))
-	if !c.live {
-		fmt.Fprintln(c.w, line)
-		return
-	}
-	fmt.Fprint(c.w, "\r\x1b[K"+c.style.dim(fit(line, width(c.w))))
-	c.painted = true
+	c.show(c.names.progressLine(c.plan, c.now().Sub(c.started)))
 }
 
 // progressLine says how far a step has come, from its live counts.

@@ -156,3 +156,14 @@ func (n naming) stepTable(steps []analysis.Step) string {
 	}
 	return table(rows)
 }
+
+// bytesOf writes an amount of data as file managers do: 340 MB, 1.2 GB.
+func bytesOf(n int64) string {
+	switch {
+	case n >= 1e9:
+		return strconv.FormatFloat(float64(n)/1e9, 'f', 1, 64) + " GB"
+	case n >= 1e6:
+		return strconv.FormatFloat(float64(n)/1e6, 'f', 0, 64) + " MB"
+	}
+	return strconv.FormatFloat(float64(n)/1e3, 'f', 0, 64) + " kB"
+}

@@ -27,13 +27,13 @@ type dataset struct {
 }
 
 // openDataset checks the file to its end and returns the source.
-func openDataset(ctx context.Context, c Config) (*dataset, []string, error) {
+func openDataset(ctx context.Context, c Config, watch func(read, total int64)) (*dataset, []string, error) {
 	file, err := os.Open(c.Path)
 	if err != nil {
 		return nil, nil, fmt.Errorf("cannot read the data set: %w", err)
 	}
 	d := &dataset{c: c, file: file}
-	notes, err := d.index(ctx)
+	notes, err := d.index(ctx, watch)
 	if err != nil {
 		file.Close()
 		return nil, nil, fmt.Errorf("data set %s: %w", c.Path, err)
@@ -48,12 +48,17 @@ var errEnough = errors.New("enough entries")
 
 // index notes the place of every entry that can be a request, and returns what a
 // person should know.
-func (d *dataset) index(ctx context.Context) ([]string, error) {
+func (d *dataset) index(ctx context.Context, watch func(read, total int64)) ([]string, error) {
 	var bad []string
 	var lines lineCounter
+	told := listener{watch: watch}
+	if info, err := d.file.Stat(); err == nil {
+		told.total = info.Size()
+	}
 	badLines, seen, leftOut := 0, 0, 0
 	err := scanEntries(ctx, d.file, maxEntry, func(e entry) error {
 		seen++
+		told.hear(e.offset)
 		err := errors.New(e.bad)
 		if e.bad == "" {
 			_, err = d.parse(e.raw)
@@ -104,6 +109,24 @@ func (d *dataset) index(ctx context.Context) ([]string, error) {
 		notes = append(notes, fmt.Sprintf("%s: only its first %d entries are used", name, maxEntries))
 	}
 	return notes, nil
+}
+
+// watchEvery is how many bytes are read between two words to the watcher: some
+// hundredths of a second.
+const watchEvery = 4 << 20
+
+// listener passes on how far a file was read, not more often than is of use.
+type listener struct {
+	watch func(read, total int64)
+	total int64
+	next  int64
+}
+
+func (l *listener) hear(read int64) {
+	if l.watch != nil && read >= l.next {
+		l.next = read + watchEvery
+		l.watch(read, l.total)
+	}
 }
 
 func (d *dataset) parse(raw []byte) (record, error) {

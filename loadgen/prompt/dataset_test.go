@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -320,5 +321,26 @@ func TestEstimateTokens(t *testing.T) {
 	}
 	if math.Abs(float64(estimateTokens(strings.Repeat("word ", 100))-125)) > 1 {
 		t.Error("500 bytes are not about 125 tokens")
+	}
+}
+
+// Who watches hears of a long file while it is read, in order and not for every
+// line, and nothing is different without.
+func TestReadingIsSeen(t *testing.T) {
+	line := `{"prompt":"` + strings.Repeat("word ", 20_000) + `"}` + "\n"
+	path := write(t, "long.jsonl", strings.Repeat(line, 200)) // 20 MB
+	var heard []int64
+	s, _, err := NewWatched(t.Context(), fileConfig(JSONL, path), Sizer{}, func(read, total int64) {
+		if want := int64(200 * len(line)); total != want {
+			t.Errorf("%d bytes in all, want %d", total, want)
+		}
+		heard = append(heard, read)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.(io.Closer).Close()
+	if !slices.IsSorted(heard) || len(heard) < 4 || len(heard) > 6 || heard[len(heard)-1] < 15_000_000 {
+		t.Errorf("heard %v", heard)
 	}
 }

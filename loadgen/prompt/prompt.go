@@ -41,6 +41,12 @@ type Source interface {
 // Reading a large data set takes a while: it is checked to its end, so that no
 // bad line comes up in the middle of a measurement.
 func New(ctx context.Context, c Config, size Sizer) (s Source, notes []string, err error) {
+	return NewWatched(ctx, c, size, nil)
+}
+
+// NewWatched is New for who wants to see how far the reading of a file has come:
+// watch hears now and then how many of its bytes were read. It may be nil.
+func NewWatched(ctx context.Context, c Config, size Sizer, watch func(read, total int64)) (s Source, notes []string, err error) {
 	if problems := c.Validate(); len(problems) > 0 {
 		var all []error
 		for _, p := range problems {
@@ -51,5 +57,5 @@ func New(ctx context.Context, c Config, size Sizer) (s Source, notes []string, e
 	if c.Generated() {
 		return newGenerated(c, size), nil, nil
 	}
-	return openDataset(ctx, c)
+	return openDataset(ctx, c, watch)
 }
