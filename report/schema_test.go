@@ -48,8 +48,8 @@ func resultSchema(t *testing.T) *jsonschema.Schema {
 	return s
 }
 
-// nullable lets every pointer, list and map be null, as encoding/json writes
-// those that are not set.
+// nullable lets every pointer be null, as encoding/json writes one that is not
+// set. Lists and maps are never null.
 func nullable(defs jsonschema.Definitions, typ reflect.Type, seen map[reflect.Type]bool) {
 	for typ.Kind() == reflect.Pointer || typ.Kind() == reflect.Slice || typ.Kind() == reflect.Map {
 		typ = typ.Elem()
@@ -67,8 +67,7 @@ func nullable(defs jsonschema.Definitions, typ reflect.Type, seen map[reflect.Ty
 			continue
 		}
 		prop, ok := def.Properties.Get(name)
-		switch f.Type.Kind() {
-		case reflect.Pointer, reflect.Slice, reflect.Map:
+		if f.Type.Kind() == reflect.Pointer {
 			if ok {
 				about := prop.Description
 				prop.Description = ""
