@@ -89,18 +89,53 @@ func TestValidateNamesEveryKey(t *testing.T) {
 
 func TestPlanCountsWhatASweepSends(t *testing.T) {
 	c := &sweep.Controller{Config: sweep.Default(), Workload: sweep.Workload{PromptTokens: 512, OutputTokens: 128}}
-	c.Config.Concurrency, c.Config.MinPrompts, c.Config.Exact = sweep.Steps{1, 2, 5}, 30, false
+	c.Config.Concurrency, c.Config.MinPrompts, c.Config.Exact, c.Config.Repeat = sweep.Steps{1, 2, 5}, 30, false, false
 	p := c.Plan(2 * time.Second)
-	if p.Total.Requests != 30+30+50 || p.Total.Tokens.Or(0) != 110*640 || p.Search.Requests != 0 {
+	if p.Total.Requests.Or(0) != 30+30+50 || p.Total.Tokens.Or(0) != 110*640 || p.Search.Requests.IsKnown() || p.Repeat.Requests.IsKnown() {
 		t.Errorf("plan %+v", p)
 	}
 	// 30 waves of one, 15 of two, 10 of five, two seconds each, and the pauses.
 	if got := p.Total.Seconds.Or(0); math.Abs(got-(2*(30+15+10)+1.5)) > 1e-9 {
 		t.Errorf("%v seconds", got)
 	}
-	c.Config.Exact = true
+	c.Config.Exact, c.Config.Repeat = true, true
 	c.Config.Budget.MaxRequests = 100
-	if p := c.Plan(0); p.Search.Requests == 0 || p.Total.Seconds.IsKnown() || len(p.Notes) != 2 {
+	if p := c.Plan(0); p.Repeat.Requests.Or(0) != 50 || !p.Search.Requests.IsKnown() || p.Total.Seconds.IsKnown() || len(p.Notes) != 2 ||
+		p.Total.Requests.Or(0) != 110+50+p.Search.Requests.Or(0) {
 		t.Errorf("plan %+v", p)
+	}
+}
+
+func TestPlansOfTheOtherQuestions(t *testing.T) {
+	c := &sweep.Controller{Config: sweep.Default(), Workload: sweep.Workload{PromptTokens: 90, OutputTokens: 10}}
+	known := func(n analysis.Number) float64 { return n.Or(-1) }
+	for _, tt := range []struct {
+		name                      string
+		plan                      sweep.Plan
+		steps                     int
+		requests, tokens, seconds float64 // of the first step
+	}{
+		{"a number of requests", c.PlanPoint(sweep.LoadPoint{Concurrency: 10, Requests: 50}, 0), 1, 50, 5000, -1},
+		{"with a response time", c.PlanPoint(sweep.LoadPoint{Concurrency: 10, Requests: 50}, 2*time.Second), 1, 50, 5000, 10},
+		{"at a rate", c.PlanPoint(sweep.LoadPoint{Concurrency: 10, Requests: 50, Rate: 5}, 0), 1, 50, 5000, 10},
+		{"at a rate above what the slots bear", c.PlanPoint(sweep.LoadPoint{Concurrency: 1, Requests: 50, Rate: 5}, 2*time.Second), 1, 50, 5000, 100},
+		{"for a time at a rate", c.PlanPoint(sweep.LoadPoint{Concurrency: 10, Rate: 5, Duration: time.Minute}, 0), 1, 300, 30000, 60},
+		{"for a time", c.PlanPoint(sweep.LoadPoint{Concurrency: 10, Rate: math.Inf(1), Duration: time.Minute}, 0), 1, -1, -1, 60},
+		{"for a time, response known", c.PlanPoint(sweep.LoadPoint{Concurrency: 10, Duration: time.Minute}, 2*time.Second), 1, 300, 30000, 60},
+		{"requests within a time", c.PlanPoint(sweep.LoadPoint{Concurrency: 10, Requests: 50, Duration: time.Minute}, 2*time.Second), 1, 50, 5000, 10},
+		{"qps, the guide's", c.PlanQPS(sweep.QPSConfig{Rate: 20}, 0), 5, 1000, 100000, 50.5},
+		{"rate", c.PlanRate(sweep.RateConfig{Rates: []float64{2, 4}}, 0), 2, 60, 6000, 30.5},
+	} {
+		s := tt.plan.Steps[0]
+		if len(tt.plan.Steps) != tt.steps || known(s.Requests) != tt.requests || known(s.Tokens) != tt.tokens || math.Abs(known(s.Seconds)-tt.seconds) > 1e-9 {
+			t.Errorf("%s: %+v", tt.name, tt.plan)
+		}
+		if tt.steps == 1 && (known(tt.plan.Total.Requests) != tt.requests || known(tt.plan.Total.Seconds) != tt.seconds) {
+			t.Errorf("%s: in all %+v", tt.name, tt.plan.Total)
+		}
+	}
+	// The guide's five steps of 1000 and a search beyond them.
+	if p := c.PlanQPS(sweep.QPSConfig{Rate: 20}, 0); p.Total.Requests.Or(0) <= 5000 || p.Repeat.Requests.IsKnown() {
+		t.Errorf("qps: %+v", p)
 	}
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -159,11 +158,7 @@ func (a *app) writeComparison(c *report.Comparison, parent string) (page string,
 func (a *app) printComparison(c *report.Comparison, format, page string) error {
 	switch format {
 	case "json":
-		text, err := json.MarshalIndent(c, "", "  ")
-		if err != nil {
-			return err
-		}
-		return a.print(string(text) + "\n")
+		return printJSON(a, c)
 	case "markdown":
 		var b strings.Builder
 		if err := c.Markdown(&b); err != nil {

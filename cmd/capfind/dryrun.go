@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"strconv"
 	"time"
@@ -9,80 +8,65 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/capfind/capfind/analysis"
-	"github.com/capfind/capfind/internal/config"
 	"github.com/capfind/capfind/sweep"
 )
 
 // dryRun prints what a command would ask of the server, and asks nothing.
-func (a *app) dryRun(c *cli.Context, f *config.File, format string) error {
-	ctl := controllerFor(f)
-	if c.Command.Name != "sweep" {
-		return a.dryPoint(ctl, f, format)
-	}
-	plan := ctl.Plan(c.Duration("response-time"))
-	if format == "json" {
-		text, err := json.MarshalIndent(plan, "", "  ")
-		if err != nil {
-			return err
-		}
-		return a.print(string(text) + "\n")
-	}
-	rows := [][]string{{"step", "requests", "tokens", "time", ""}}
-	add := func(name string, s sweep.PlannedStep, remark string) {
-		rows = append(rows, []string{name, strconv.Itoa(s.Requests), s.Tokens.Format(0), estimated(s.Seconds), remark})
-	}
-	for _, s := range plan.Steps {
-		add(strconv.Itoa(s.Concurrency)+" in flight", s, "")
-	}
-	if plan.Search.Requests > 0 {
-		add("exact search", plan.Search, "at most about this")
-	}
-	add("in all", plan.Total, "with every step passed")
+func (a *app) dryRun(c *cli.Context, plan sweep.Plan, format string) error {
 	switch format {
+	case "json":
+		return printJSON(a, plan)
 	case "csv":
-		return a.print(csvText(rows))
-	case "markdown":
-		return a.print(markdownTable(rows) + "\n" + bullets(plan.Notes))
+		return a.print(csvText(planned(plan)))
 	}
-	return a.print(table(rows) + "\n" + bullets(plan.Notes))
+	notes := plan.Notes
+	if !plan.Total.Seconds.IsKnown() {
+		notes = append(notes, "for the time give --response-time, that of a single request, e.g. --response-time 3s")
+	} else if c.IsSet("response-time") {
+		notes = append(notes, "response times grow with the load, so that the real time is longer")
+	}
+	if len(notes) > 0 {
+		format += " with notes"
+	}
+	switch format {
+	case "markdown":
+		return a.print(markdownTable(planned(plan)))
+	case "markdown with notes":
+		return a.print(markdownTable(planned(plan)) + "\n" + bullets(notes))
+	case "table with notes":
+		return a.print(table(planned(plan)) + "\n" + bullets(notes))
+	}
+	return a.print(table(planned(plan)))
 }
 
-// dryPoint is the plan of a command with one load.
-func (a *app) dryPoint(ctl *sweep.Controller, f *config.File, format string) error {
-	p := point(f)
-	tokens := "n/a"
-	if each := ctl.Workload.PromptTokens + ctl.Workload.OutputTokens; each > 0 && p.Requests > 0 {
-		tokens = strconv.FormatFloat(each*float64(p.Requests), 'f', 0, 64)
+// planned is a plan as a table.
+func planned(plan sweep.Plan) [][]string {
+	rows := [][]string{{"step", "requests", "tokens", "time", ""}}
+	add := func(name string, s sweep.PlannedStep, remark string) {
+		rows = append(rows, []string{name, s.Requests.Format(0), s.Tokens.Format(0), estimated(s.Seconds), remark})
 	}
-	requests := "as many as fit"
-	if p.Requests > 0 {
-		requests = strconv.Itoa(p.Requests)
+	for _, s := range plan.Steps {
+		add(plannedName(s), s, "")
 	}
-	duration := "until done"
-	if p.Duration > 0 {
-		duration = p.Duration.String()
+	if plan.Repeat.Requests.IsKnown() {
+		add("a failing step again", plan.Repeat, "at most")
 	}
-	rows := [][]string{
-		{"in flight", "request rate", "requests", "tokens", "time"},
-		{fmt.Sprintf("at most %d", p.Concurrency), config.FormatRate(p.Rate), requests, tokens, duration},
+	if plan.Search.Requests.IsKnown() {
+		add("exact search", plan.Search, "at most about this")
 	}
-	switch format {
-	case "csv":
-		return a.print(csvText(rows))
-	case "markdown":
-		return a.print(markdownTable(rows))
-	case "json":
-		record := map[string]string{}
-		for i, name := range rows[0] {
-			record[name] = rows[1][i]
-		}
-		text, err := json.MarshalIndent(record, "", "  ")
-		if err != nil {
-			return err
-		}
-		return a.print(string(text) + "\n")
+	if len(rows) > 2 {
+		add("in all", plan.Total, "at most about this")
 	}
-	return a.print(table(rows))
+	return rows
+}
+
+// plannedName is what is kept up in a step.
+func plannedName(s sweep.PlannedStep) string {
+	rate, ok := s.RequestRate.Value()
+	if !ok {
+		return strconv.Itoa(s.Concurrency) + " in flight"
+	}
+	return fmt.Sprintf("%g req/s, at most %d in flight", rate, s.Concurrency)
 }
 
 func estimated(s analysis.Number) string {

@@ -2,12 +2,15 @@ package main
 
 import (
 	"encoding/csv"
+	"encoding/json"
+	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
 
 	"github.com/capfind/capfind/internal/config"
+	"github.com/capfind/capfind/loadgen"
 )
 
 // formats are the forms that a result can be printed in.
@@ -59,4 +62,13 @@ func bullets(points []string) string {
 		b.WriteString("- " + p + "\n")
 	}
 	return b.String()
+}
+
+// printJSON prints a value as JSON, its lists never null.
+func printJSON[T any](a *app, v T) error {
+	text, err := json.MarshalIndent(loadgen.WithLists(v), "", "  ")
+	if err != nil {
+		return fmt.Errorf("encoding the result: %w", err)
+	}
+	return a.print(string(text) + "\n")
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"strconv"
 	"strings"
@@ -108,11 +107,7 @@ func demandsOf(c *cli.Context) ([]analysis.Demand, error) {
 func (a *app) printPlan(p analysis.Plan, format string) error {
 	switch format {
 	case "json":
-		text, err := json.MarshalIndent(p, "", "  ")
-		if err != nil {
-			return err
-		}
-		return a.print(string(text) + "\n")
+		return printJSON(a, p)
 	case "csv":
 		return a.print(csvText(planRows(p)))
 	case "markdown":

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"math"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -24,8 +25,13 @@ func (a *app) qpsCommand() *cli.Command {
 		Action: func(c *cli.Context) error {
 			return a.measure(c, sections, func(f *config.File) (question, error) {
 				q, err := qpsOf(f, c.Float64("share"))
-				return func(ctx context.Context, ctl *sweep.Controller) (*sweep.Result, error) {
-					return ctl.QPS(ctx, q)
+				return question{
+					ask: func(ctx context.Context, ctl *sweep.Controller) (*sweep.Result, error) {
+						return ctl.QPS(ctx, q)
+					},
+					plan: func(ctl *sweep.Controller, response time.Duration) sweep.Plan {
+						return ctl.PlanQPS(q, response)
+					},
 				}, err
 			})
 		},
@@ -71,8 +77,13 @@ func (a *app) rateCommand() *cli.Command {
 				}
 				closed, err := fromResult(c)
 				q.Closed = closed
-				return func(ctx context.Context, ctl *sweep.Controller) (*sweep.Result, error) {
-					return ctl.Rate(ctx, q)
+				return question{
+					ask: func(ctx context.Context, ctl *sweep.Controller) (*sweep.Result, error) {
+						return ctl.Rate(ctx, q)
+					},
+					plan: func(ctl *sweep.Controller, response time.Duration) sweep.Plan {
+						return ctl.PlanRate(q, response)
+					},
 				}, err
 			})
 		},
@@ -108,8 +119,13 @@ func (a *app) soakCommand() *cli.Command {
 		Action: func(c *cli.Context) error {
 			return a.measure(c, loadSections, func(f *config.File) (question, error) {
 				q, err := soakOf(c, f)
-				return func(ctx context.Context, ctl *sweep.Controller) (*sweep.Result, error) {
-					return ctl.Soak(ctx, q)
+				return question{
+					ask: func(ctx context.Context, ctl *sweep.Controller) (*sweep.Result, error) {
+						return ctl.Soak(ctx, q)
+					},
+					plan: func(ctl *sweep.Controller, response time.Duration) sweep.Plan {
+						return ctl.PlanPoint(q.LoadPoint, response)
+					},
 				}, err
 			})
 		},

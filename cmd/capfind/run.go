@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -15,7 +16,11 @@ var loadSections = []section{"preset", "target", "workload", "load", "stop", "te
 	"sweep.start", "sweep.error_hold", "sweep.budget"}
 
 // question is what a command asks of the controller.
-type question func(ctx context.Context, c *sweep.Controller) (*sweep.Result, error)
+type question struct {
+	ask func(ctx context.Context, c *sweep.Controller) (*sweep.Result, error)
+	// plan is what that takes, where a single request takes so long.
+	plan func(c *sweep.Controller, response time.Duration) sweep.Plan
+}
 
 // measure runs a command that loads a server: read, set up, ask, conclude.
 func (a *app) measure(c *cli.Context, sections []section, prepare func(*config.File) (question, error)) error {
@@ -27,19 +32,19 @@ func (a *app) measure(c *cli.Context, sections []section, prepare func(*config.F
 	if err != nil {
 		return err
 	}
-	ask, err := prepare(f)
+	q, err := prepare(f)
 	if err != nil {
 		return err
 	}
 	if c.Bool("dry-run") {
-		return a.dryRun(c, f, out)
+		return a.dryRun(c, q.plan(controllerFor(f), c.Duration("response-time")), out)
 	}
 	b, err := a.newBench(c.Context, c, f)
 	if err != nil {
 		return err
 	}
 	defer b.close()
-	r, err := ask(c.Context, b.controller())
+	r, err := q.ask(c.Context, b.controller())
 	b.console.close()
 	return b.conclude(r, err, out)
 }
@@ -64,8 +69,13 @@ func (a *app) runCommand() *cli.Command {
 		Flags: benchFlags(loadSections...),
 		Action: func(c *cli.Context) error {
 			return a.measure(c, loadSections, func(f *config.File) (question, error) {
-				return func(ctx context.Context, ctl *sweep.Controller) (*sweep.Result, error) {
-					return ctl.Point(ctx, point(f))
+				return question{
+					ask: func(ctx context.Context, ctl *sweep.Controller) (*sweep.Result, error) {
+						return ctl.Point(ctx, point(f))
+					},
+					plan: func(ctl *sweep.Controller, response time.Duration) sweep.Plan {
+						return ctl.PlanPoint(point(f), response)
+					},
 				}, nil
 			})
 		},

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
@@ -73,11 +72,7 @@ func (a *app) selftestAction(c *cli.Context) error {
 func (a *app) printSelftest(r selftest.Result, format string) error {
 	switch format {
 	case "json":
-		text, err := json.MarshalIndent(r, "", "  ")
-		if err != nil {
-			return err
-		}
-		return a.print(string(text) + "\n")
+		return printJSON(a, r)
 	case "csv":
 		return a.print(csvText(selftestRows(r.Rows)))
 	case "markdown":

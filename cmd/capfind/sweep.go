@@ -31,9 +31,12 @@ func (a *app) sweepCommand() *cli.Command {
 func (a *app) sweepAction(c *cli.Context) error {
 	var result *sweep.Result
 	err := a.measure(c, sweepSections, func(*config.File) (question, error) {
-		return func(ctx context.Context, ctl *sweep.Controller) (r *sweep.Result, err error) {
-			result, err = ctl.Sweep(ctx)
-			return result, err
+		return question{
+			ask: func(ctx context.Context, ctl *sweep.Controller) (r *sweep.Result, err error) {
+				result, err = ctl.Sweep(ctx)
+				return result, err
+			},
+			plan: (*sweep.Controller).Plan,
 		}, nil
 	})
 	if err != nil || result == nil {
