@@ -62,14 +62,17 @@ func TestServerRestart(t *testing.T) {
 		<-down
 		first.stop()
 		time.Sleep(50 * time.Millisecond)
+		defer close(back)
 		l, err := net.Listen("tcp", address)
-		if err != nil {
-			t.Error(err)
-			close(back)
-			return
+		for begun := time.Now(); err != nil; l, err = net.Listen("tcp", address) {
+			// Another program of a busy machine may use the port for a moment.
+			if time.Since(begun) > 10*time.Second {
+				t.Error(err)
+				return
+			}
+			time.Sleep(5 * time.Millisecond)
 		}
 		serveOn(t, l, stream)
-		close(back)
 	}()
 	r := generate(t, config(t, "http://"+address), Load{
 		Concurrency: 8, Requests: 400, ErrorHold: 5 * time.Millisecond,

@@ -3,6 +3,7 @@ package simserver_test
 import (
 	"context"
 	"net"
+	"net/http"
 	"os"
 	"strings"
 	"sync"
@@ -111,6 +112,27 @@ func TestKillCutsIdleConnections(t *testing.T) {
 	if _, err := c.Read(b); err == nil || os.IsTimeout(err) {
 		t.Errorf("the connection outlived the server: %v", err)
 	}
+}
+
+// TestCloseRightAfterACrash: the listener that the crash closed may not be
+// forgotten yet, which is nothing that went wrong.
+func TestCloseRightAfterACrash(t *testing.T) {
+	for range 300 {
+		s, err := simserver.Start(quick())
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := http.Get(s.URL() + "/health") // it is listening by now
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		s.Kill()
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	http.DefaultClient.CloseIdleConnections()
 }
 
 // TestCancelFreesTheSlot: a client that hangs up must not keep the server busy.

@@ -2,6 +2,7 @@ package simserver
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -119,6 +120,9 @@ func (s *Server) Close() error {
 	}
 	s.life.Unlock()
 	err := s.http.Close()
+	if errors.Is(err, net.ErrClosed) {
+		err = nil // a listener that was closed by a crash and not yet forgotten
+	}
 	s.drop()
 	s.serving.Wait()
 	s.open.Wait()
