@@ -15,9 +15,11 @@ type Generator interface {
 	Run(ctx context.Context, load loadgen.Load) (loadgen.Run, error)
 }
 
-// Telemetry watches the server's own metrics. Window sums up what was seen
-// between two moments; ok is false where nothing was.
+// Telemetry watches the server's own metrics. Begin says that a load begins now,
+// and does not wait. Window sums up what was seen between two moments; ok is
+// false where nothing was.
 type Telemetry interface {
+	Begin()
 	Window(from, to time.Time) (t analysis.Telemetry, ok bool)
 }
 

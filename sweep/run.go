@@ -167,6 +167,9 @@ func (s *session) run(ctx context.Context, o order, number int) (attempt, error)
 		s.Observer.StepStarted(plan)
 	}
 	load.DropSamples = o.collect != nil
+	if s.Telemetry != nil {
+		s.Telemetry.Begin()
+	}
 	run, err := s.Generator.Run(ctx, load)
 	s.account()
 	if o.kept != nil {

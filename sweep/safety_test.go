@@ -3,6 +3,7 @@ package sweep_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -286,16 +287,25 @@ func TestTelemetryStopsTheLadder(t *testing.T) {
 		if r.Ladder.StoppedBy != sweep.RuleResources || r.Ladder.FirstBad.Or(0) != 20 || !strings.Contains(r.Ladder.Sentence, "KV cache usage 99 % has reached 95 % with 4 preemptions") {
 			t.Errorf("stopped by %s at %v: %s", r.Ladder.StoppedBy, r.Ladder.FirstBad, r.Ladder.Sentence)
 		}
+		if !slices.Equal(full.begun, full.planned) {
+			t.Errorf("heard of loads that began at %v, want each of %v once", full.begun, full.planned)
+		}
 	})
 }
 
 // fullCache is telemetry of a server whose cache is full from 20 in flight on.
 type fullCache struct {
 	ears
-	at int
+	at             int
+	planned, begun []int // concurrencies of the runs
 }
 
-func (f *fullCache) StepStarted(p sweep.StepPlan) { f.at = p.Concurrency }
+func (f *fullCache) StepStarted(p sweep.StepPlan) {
+	f.at = p.Concurrency
+	f.planned = append(f.planned, f.at)
+}
+
+func (f *fullCache) Begin() { f.begun = append(f.begun, f.at) }
 
 func (f *fullCache) Window(from, to time.Time) (analysis.Telemetry, bool) {
 	t := analysis.Telemetry{KVCacheMax: loadgen.Known(0.3), Preemptions: loadgen.Known(0)}

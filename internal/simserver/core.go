@@ -18,6 +18,7 @@ type core struct {
 	now     time.Duration
 	prefill float64 // reading of the prefill clock: full prefills since the start
 	decode  float64 // reading of the decode clock: steps since the start
+	busy    float64 // requests in a slot, summed over those steps
 
 	reading   jobHeap // by time
 	prefills  jobHeap // by prefill clock
@@ -43,7 +44,7 @@ type counters struct {
 	finished, refused, crashes, preemptions uint64
 	promptTokens, outputTokens              uint64
 	prefixQueries, prefixHits               uint64
-	queueTime, ttft, e2e                    durations // of what finished
+	queueTime, prefillTime, ttft, e2e       durations // of what finished
 }
 
 const forever = time.Duration(math.MaxInt64)
@@ -127,6 +128,7 @@ func (c *core) moveTo(t time.Duration) {
 		steps := dt / c.decodeUnit()
 		c.prefill += dt / c.prefillUnit()
 		c.decode += steps
+		c.busy += steps * float64(c.running)
 		c.kvUsed += c.kvSlope * steps
 	}
 	c.now = t
@@ -307,6 +309,7 @@ func (c *core) finish(j *job) {
 	c.stats.promptTokens += uint64(j.prompt)
 	c.stats.outputTokens += uint64(j.output)
 	c.stats.queueTime.add(j.admitted - j.arrived)
+	c.stats.prefillTime.add(j.first - j.admitted)
 	c.stats.ttft.add(j.first - j.arrived)
 	c.stats.e2e.add(j.finished - j.arrived)
 	j.signal()

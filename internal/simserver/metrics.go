@@ -72,6 +72,7 @@ func (s *Server) metrics(w http.ResponseWriter, _ *http.Request) {
 	s.mu.Lock()
 	s.catchUp()
 	state, stats := s.core.state(), s.core.stats
+	steps, busy := s.core.decode, s.core.busy
 	state.OutputTokens += uint64(s.core.inFlightTokens())
 	s.mu.Unlock()
 	var e exposition
@@ -81,7 +82,7 @@ func (s *Server) metrics(w http.ResponseWriter, _ *http.Request) {
 	case TGI:
 		s.tgiMetrics(&e, state, &stats)
 	case LlamaCpp:
-		s.llamaMetrics(&e, state)
+		s.llamaMetrics(&e, state, steps, busy)
 	default:
 		s.vllmMetrics(&e, state, &stats)
 	}
@@ -108,6 +109,7 @@ func (s *Server) vllmMetrics(e *exposition, st State, c *counters) {
 	e.counter("vllm:generation_tokens_total", "Number of generation tokens processed.", st.OutputTokens)
 	e.histogram("vllm:time_to_first_token_seconds", "Time to first token.", &c.ttft)
 	e.histogram("vllm:request_queue_time_seconds", "Time spent waiting.", &c.queueTime)
+	e.histogram("vllm:request_prefill_time_seconds", "Time from leaving the queue to the first token.", &c.prefillTime)
 	e.histogram("vllm:e2e_request_latency_seconds", "End-to-end request latency.", &c.e2e)
 	labels := e.labels
 	e.labels = ""
@@ -128,6 +130,9 @@ func (s *Server) sglangMetrics(e *exposition, st State, c *counters) {
 	}
 	e.gauge("sglang:cache_hit_rate", "The prefix cache hit rate.", hits)
 	e.gauge("sglang:gen_throughput", "The generation throughput (token/s).", s.generation())
+	if s.cfg.KVTokens > 0 {
+		e.gauge("sglang:max_total_num_tokens", "What the KV cache holds.", float64(s.cfg.KVTokens))
+	}
 	e.counter("sglang:prompt_tokens_total", "Number of prefill tokens processed.", st.PromptTokens)
 	e.counter("sglang:generation_tokens_total", "Number of generation tokens processed.", st.OutputTokens)
 	e.histogram("sglang:time_to_first_token_seconds", "Histogram of time to first token.", &c.ttft)
@@ -156,10 +161,13 @@ func (s *Server) tgiMetrics(e *exposition, st State, c *counters) {
 	}
 }
 
-func (s *Server) llamaMetrics(e *exposition, st State) {
+// llamaMetrics shows the mean of busy slots as llama.cpp does: over all decodes
+// since the start.
+func (s *Server) llamaMetrics(e *exposition, st State, steps, busy float64) {
 	e.gauge("llamacpp:requests_processing", "Number of requests processing.", float64(st.Running))
 	e.gauge("llamacpp:requests_deferred", "Number of requests deferred.", float64(st.Waiting))
-	e.gauge("llamacpp:n_busy_slots_per_decode", "Average number of busy slots per llama_decode() call.", float64(st.Running))
+	e.counter("llamacpp:n_decode_total", "Total number of llama_decode() calls.", uint64(steps))
+	e.gauge("llamacpp:n_busy_slots_per_decode", "Average number of busy slots per llama_decode() call.", busy/max(1, steps))
 	e.counter("llamacpp:prompt_tokens_total", "Number of prompt tokens processed.", st.PromptTokens)
 	e.counter("llamacpp:tokens_predicted_total", "Number of generation tokens processed.", st.OutputTokens)
 }

@@ -90,10 +90,11 @@ type tally struct {
 	last  map[string]float64 // by series
 }
 
-// add takes the values of the next answer. A value below the one before means
-// that its process restarted from 0; a series that was not there before began at
-// 0 too, except in the first answer, which only sets the base.
-func (t *tally) add(series map[string]float64) {
+// add takes the values of the next answer. A value below the one before, by more
+// than the given share of it that is noise, means that its process restarted from
+// 0; a series that was not there before began at 0 too, except in the first
+// answer, which only sets the base.
+func (t *tally) add(series map[string]float64, noise float64) {
 	if math.IsNaN(t.total) {
 		t.total, t.last = 0, make(map[string]float64, len(series))
 		for key, v := range series {
@@ -103,7 +104,7 @@ func (t *tally) add(series map[string]float64) {
 	}
 	for key, v := range series {
 		before := t.last[key]
-		if v < before {
+		if v < before*(1-noise) {
 			before = 0
 		}
 		t.total += v - before

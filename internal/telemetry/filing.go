@@ -18,9 +18,20 @@ import (
 // scrape asks every endpoint that is due, all at once, and files the answers.
 // extra asks those too that are not due but known to answer.
 func (s *Scraper) scrape(ctx context.Context, extra bool) {
+	s.ask(ctx, extra, s.server, s.gpu, s.node)
+}
+
+// glance is a scrape close to the one before. It leaves the host out: its CPU time
+// is counted in hundredths of a second, and over a few of them no share of it
+// means anything.
+func (s *Scraper) glance(ctx context.Context) {
+	s.ask(ctx, true, s.server, s.gpu)
+}
+
+func (s *Scraper) ask(ctx context.Context, extra bool, endpoints ...*endpoint) {
 	began := time.Now()
 	var asked []*endpoint
-	for _, e := range []*endpoint{s.server, s.gpu, s.node} {
+	for _, e := range endpoints {
 		if e != nil && e.due(began, extra) {
 			asked = append(asked, e)
 		}
@@ -60,7 +71,7 @@ func (s *Scraper) file(at time.Time, asked []*endpoint) {
 			case s.gpu:
 				e.err = s.fileGPU(e.body, figures)
 			case s.node:
-				e.err = s.fileNode(e.body, figures)
+				e.err = s.fileNode(e.body, figures, &now)
 			}
 		}
 		e.body = nil
@@ -74,8 +85,9 @@ func (s *Scraper) file(at time.Time, asked []*endpoint) {
 		}
 	}
 	now.away = s.server != nil && s.server.away()
+	weight := s.weight(at)
 	for g, v := range figures {
-		now.gauges[g].add(v)
+		now.gauges[g].add(v, weight)
 	}
 	s.mu.Lock()
 	s.history.add(now)
@@ -84,6 +96,20 @@ func (s *Scraper) file(at time.Time, asked []*endpoint) {
 	}
 	s.mu.Unlock()
 	s.store(point(at, figures, now.last[preemptions], problems))
+}
+
+// weight is for how many seconds the figures of a scrape stand: since the one
+// before, or since the load began where that was later, but no longer than usual.
+// Without it the close scrapes of a load's start would count as much as the
+// seconds that follow.
+func (s *Scraper) weight(at time.Time) float64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	since := s.history.latest()
+	if s.begun.After(since) {
+		since = s.begun
+	}
+	return max(time.Nanosecond, min(at.Sub(since), s.cfg.Interval)).Seconds()
 }
 
 // fileServer files the server's answer and returns its dialect.
@@ -110,7 +136,11 @@ func (s *Scraper) fileServer(body []byte, figures map[gauge]float64, now *span) 
 		if s.mixed || len(series) == 0 {
 			continue // unknown at this scrape
 		}
-		s.tally[c].add(series)
+		noise := 0.0
+		if counter(c) == slotPasses {
+			noise = slotNoise
+		}
+		s.tally[c].add(series, noise)
 		now.first[c], now.last[c] = s.tally[c].total, s.tally[c].total
 	}
 	return r.source, nil
@@ -136,7 +166,7 @@ func (s *Scraper) fileGPU(body []byte, figures map[gauge]float64) error {
 	return nil
 }
 
-func (s *Scraper) fileNode(body []byte, figures map[gauge]float64) error {
+func (s *Scraper) fileNode(body []byte, figures map[gauge]float64, now *span) error {
 	r, err := readNode(body)
 	if err != nil {
 		return err
@@ -145,7 +175,8 @@ func (s *Scraper) fileNode(body []byte, figures map[gauge]float64) error {
 		return errors.New("the answer holds no metric known here (wanted: " + nameNodeCPU + ")")
 	}
 	figures[hostCPU], figures[hostMemory] = r.cpuShare(s.cpu), r.memory
-	s.cpu = r
+	now.hostSince = s.cpuAt
+	s.cpu, s.cpuAt = r, now.to
 	return nil
 }
 
@@ -159,18 +190,21 @@ func point(at time.Time, figures map[gauge]float64, preempted float64, problems 
 	}
 	slices.Sort(problems)
 	return analysis.TelemetryPoint{
-		At:          at.UTC(),
-		Running:     known(running),
-		Waiting:     known(waiting),
-		KVCache:     known(kvCache),
-		Preemptions: loadgen.Known(preempted),
-		GPUMemory:   known(gpuMemory),
-		GPUUtil:     known(gpuUtil),
-		GPUPower:    known(gpuPower),
-		HostCPU:     known(hostCPU),
-		HostMemory:  known(hostMemory),
-		Resident:    known(resident),
-		Error:       strings.Join(problems, "; "),
+		At:            at.UTC(),
+		Running:       known(running),
+		Waiting:       known(waiting),
+		KVCache:       known(kvCache),
+		Preemptions:   loadgen.Known(preempted),
+		GPUMemory:     known(gpuMemory),
+		GPUUtil:       known(gpuUtil),
+		GPUPower:      known(gpuPower),
+		GPUMemoryBusy: known(gpuMemoryBusy),
+		GPUBandwidth:  known(gpuBandwidth),
+		GPUTensor:     known(gpuTensor),
+		HostCPU:       known(hostCPU),
+		HostMemory:    known(hostMemory),
+		Resident:      known(resident),
+		Error:         strings.Join(problems, "; "),
 	}
 }
 

@@ -7,16 +7,18 @@ import (
 
 // aggregate sums up one gauge over a span.
 type aggregate struct {
-	n              int
-	sum, low, high float64
-	last           float64
+	n         int
+	seconds   float64 // that the values stand for, together
+	sum       float64 // of the values, each times its seconds
+	low, high float64
+	last      float64
 }
 
-func (a *aggregate) add(v float64) {
+func (a *aggregate) add(v, seconds float64) {
 	if math.IsNaN(v) {
 		return
 	}
-	a.merge(aggregate{n: 1, sum: v, low: v, high: v, last: v})
+	a.merge(aggregate{n: 1, seconds: seconds, sum: v * seconds, low: v, high: v, last: v})
 }
 
 // merge adds a later aggregate.
@@ -29,6 +31,7 @@ func (a *aggregate) merge(b aggregate) {
 		return
 	}
 	a.n += b.n
+	a.seconds += b.seconds
 	a.sum += b.sum
 	a.low = math.Min(a.low, b.low)
 	a.high = math.Max(a.high, b.high)
@@ -39,7 +42,7 @@ func (a *aggregate) mean() float64 {
 	if a.n == 0 {
 		return unknown
 	}
-	return a.sum / float64(a.n)
+	return a.sum / a.seconds
 }
 
 // max and min return NaN where nothing was seen, so that unknown stays unknown.
@@ -63,6 +66,9 @@ type span struct {
 	answered int  // scrapes that an endpoint answered
 	away     bool // the server's endpoint had answered before and no longer did
 	gauges   [gauges]aggregate
+	// hostSince is the moment from which on the share of the host's CPU time is
+	// taken; the zero time where there is none.
+	hostSince time.Time
 	// Running totals of the counters at the first and the last scrape, resets
 	// evened out; NaN where unknown.
 	first, last [counters]float64
@@ -73,6 +79,9 @@ func (s *span) merge(b *span) {
 	s.to = b.to
 	s.answered += b.answered
 	s.away = s.away || b.away
+	if s.hostSince.IsZero() {
+		s.hostSince = b.hostSince
+	}
 	for g := range s.gauges {
 		s.gauges[g].merge(b.gauges[g])
 	}

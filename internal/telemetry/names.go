@@ -8,13 +8,19 @@ type gauge int
 const (
 	running gauge = iota
 	waiting
-	kvCache // share of 1, the fullest engine
+	kvCache    // share of 1, the fullest engine
+	kvCapacity // tokens
 	prefixRate
 	resident
-	gpuMemory // share of 1, the fullest GPU
-	gpuUtil   // share of 1, mean over GPUs
-	gpuPower  // watts, sum over GPUs
-	hostCPU   // share of 1
+	batchTokens
+	outputRate // tokens/s
+	gpuMemory  // share of 1, the fullest GPU
+	gpuUtil    // share of 1, mean over GPUs; so are the next three
+	gpuMemoryBusy
+	gpuBandwidth
+	gpuTensor
+	gpuPower // watts, sum over GPUs
+	hostCPU  // share of 1
 	hostMemory
 	gauges // how many there are
 )
@@ -32,7 +38,13 @@ const (
 	ttftCount
 	queueSum
 	queueCount
-	counters // how many there are
+	prefillSum
+	prefillCount
+	passTokens // tokens computed in passes through the model
+	passes
+	slotPasses // slots busy in a pass, summed over passes
+	slotted    // the passes of that sum
+	counters   // how many there are
 )
 
 // dialect says how one kind of server names its figures. Several names are in
@@ -49,9 +61,10 @@ var dialects = []dialect{
 	{
 		name: "vllm",
 		gauges: map[gauge][]string{
-			running: {"vllm:num_requests_running"},
-			waiting: {"vllm:num_requests_waiting"},
-			kvCache: {"vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc"}, // 1 is 100 %, whatever the name says
+			running:    {"vllm:num_requests_running"},
+			waiting:    {"vllm:num_requests_waiting"},
+			kvCache:    {"vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc"}, // 1 is 100 %, whatever the name says
+			kvCapacity: {nameCacheConfig},
 		},
 		counters: map[counter][]string{
 			preemptions:      {"vllm:num_preemptions"},
@@ -63,6 +76,10 @@ var dialects = []dialect{
 			ttftCount:        {"vllm:time_to_first_token_seconds_count"},
 			queueSum:         {"vllm:request_queue_time_seconds_sum"},
 			queueCount:       {"vllm:request_queue_time_seconds_count"},
+			prefillSum:       {"vllm:request_prefill_time_seconds_sum"},
+			prefillCount:     {"vllm:request_prefill_time_seconds_count"},
+			passTokens:       {"vllm:iteration_tokens_total_sum"},
+			passes:           {"vllm:iteration_tokens_total_count"},
 		},
 	},
 	{
@@ -71,7 +88,9 @@ var dialects = []dialect{
 			running:    {"sglang:num_running_reqs"},
 			waiting:    {"sglang:num_queue_reqs"},
 			kvCache:    {"sglang:token_usage"},
+			kvCapacity: {"sglang:max_total_num_tokens"},
 			prefixRate: {"sglang:cache_hit_rate"},
+			outputRate: {"sglang:gen_throughput"},
 		},
 		counters: map[counter][]string{
 			preemptions:      {"sglang:num_retracted_requests"}, // its word for a preemption
@@ -86,8 +105,9 @@ var dialects = []dialect{
 	{
 		name: "tgi",
 		gauges: map[gauge][]string{
-			running: {"tgi_batch_current_size"},
-			waiting: {"tgi_queue_size"},
+			running:     {"tgi_batch_current_size"},
+			waiting:     {"tgi_queue_size"},
+			batchTokens: {"tgi_batch_current_max_tokens"},
 		},
 		counters: map[counter][]string{
 			promptTokens:     {"tgi_request_input_length_sum"},
@@ -106,22 +126,34 @@ var dialects = []dialect{
 		counters: map[counter][]string{
 			promptTokens:     {"llamacpp:prompt_tokens"},
 			generationTokens: {"llamacpp:tokens_predicted"},
+			slotPasses:       {nameBusySlots}, // a mean: made a sum when it is read
+			slotted:          {nameDecodes},
 		},
 	},
 }
 
+// Names whose values are not used as they stand.
+const (
+	nameCacheConfig = "vllm:cache_config_info" // the labels are what counts
+	nameBusySlots   = "llamacpp:n_busy_slots_per_decode"
+	nameDecodes     = "llamacpp:n_decode"
+)
+
 // Names outside the dialects.
 const (
-	nameResident     = "process_resident_memory_bytes"
-	nameProcessStart = "process_start_time_seconds"
-	nameFBUsed       = "DCGM_FI_DEV_FB_USED"
-	nameFBFree       = "DCGM_FI_DEV_FB_FREE"
-	nameGPUUtil      = "DCGM_FI_DEV_GPU_UTIL"
-	nameGPUPower     = "DCGM_FI_DEV_POWER_USAGE"
-	nameXID          = "DCGM_FI_DEV_XID_ERRORS"
-	nameNodeCPU      = "node_cpu_seconds_total"
-	nameMemAvailable = "node_memory_MemAvailable_bytes"
-	nameMemTotal     = "node_memory_MemTotal_bytes"
+	nameResident      = "process_resident_memory_bytes"
+	nameProcessStart  = "process_start_time_seconds"
+	nameFBUsed        = "DCGM_FI_DEV_FB_USED"
+	nameFBFree        = "DCGM_FI_DEV_FB_FREE"
+	nameGPUUtil       = "DCGM_FI_DEV_GPU_UTIL"
+	nameGPUMemoryBusy = "DCGM_FI_DEV_MEM_COPY_UTIL"
+	nameGPUBandwidth  = "DCGM_FI_PROF_DRAM_ACTIVE"
+	nameGPUTensor     = "DCGM_FI_PROF_PIPE_TENSOR_ACTIVE"
+	nameGPUPower      = "DCGM_FI_DEV_POWER_USAGE"
+	nameXID           = "DCGM_FI_DEV_XID_ERRORS"
+	nameNodeCPU       = "node_cpu_seconds_total"
+	nameMemAvailable  = "node_memory_MemAvailable_bytes"
+	nameMemTotal      = "node_memory_MemTotal_bytes"
 )
 
 const total = "_total"
@@ -129,7 +161,7 @@ const total = "_total"
 // The names that each kind of endpoint is searched for.
 var (
 	serverNames = wantedNames()
-	gpuNames    = set(nameFBUsed, nameFBFree, nameGPUUtil, nameGPUPower, nameXID)
+	gpuNames    = set(nameFBUsed, nameFBFree, nameGPUUtil, nameGPUMemoryBusy, nameGPUBandwidth, nameGPUTensor, nameGPUPower, nameXID)
 	nodeNames   = set(nameNodeCPU, nameMemAvailable, nameMemTotal)
 )
 

@@ -3,6 +3,7 @@ package telemetry
 import (
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -31,6 +32,11 @@ func readServer(body []byte) (serverReading, error) {
 	for i := range samples {
 		s := &samples[i]
 		name := canonical(s.name)
+		if name == nameCacheConfig {
+			if s.value = kvTokens(s); math.IsNaN(s.value) {
+				continue
+			}
+		}
 		if byName[name] == nil {
 			byName[name] = make(map[string]float64)
 		}
@@ -49,6 +55,7 @@ func readServer(body []byte) (serverReading, error) {
 	if v, ok := byName[nameResident]; ok {
 		r.gauges[resident] = sum(v)
 	}
+	sumUpSlots(byName)
 	if d := recognise(byName); d != nil {
 		r.take(d, byName)
 	}
@@ -76,6 +83,47 @@ func (r *serverReading) take(d *dialect, byName map[string]map[string]float64) {
 		if series, ok := first(byName, names); ok {
 			r.counters[c] = series
 		}
+	}
+}
+
+// kvTokens reads what a KV cache holds off the labels of vLLM's cache_config_info;
+// NaN where they do not say. An engine with several kinds of layers holds fewer
+// tokens than its blocks would; newer ones say how many.
+func kvTokens(s *sample) float64 {
+	number := func(label string) float64 {
+		v, err := strconv.ParseFloat(s.label(label), 64)
+		if err != nil || !(v > 0) { // "None" before the engine is up
+			return unknown
+		}
+		return v
+	}
+	if v := number("kv_cache_size_tokens"); !math.IsNaN(v) {
+		return v
+	}
+	return number("num_gpu_blocks") * number("block_size")
+}
+
+// tellable is up to how many decodes llama.cpp's figures of them are used: it
+// prints six digits, which beyond that do not tell one scrape from the next.
+const tellable = 1e6
+
+// slotNoise is the share by which a sum of busy slots may shrink and is still
+// taken to go on: it is made of two rounded numbers. After a restart it is far
+// less than before, unless there was next to nothing before.
+const slotNoise = 0.5
+
+// sumUpSlots turns llama.cpp's mean of busy slots, which is one over all decodes
+// since its start and after an hour hardly moves, into the sum behind it: its
+// growth over that of the decodes is the mean of a window.
+func sumUpSlots(byName map[string]map[string]float64) {
+	decodes, ok := byName[nameDecodes]
+	for key, mean := range byName[nameBusySlots] {
+		if !ok || decodes[key] > tellable {
+			delete(byName, nameBusySlots)
+			delete(byName, nameDecodes)
+			return
+		}
+		byName[nameBusySlots][key] = mean * decodes[key]
 	}
 }
 
@@ -135,7 +183,7 @@ type gpuReading struct {
 }
 
 // readGPU reads a DCGM exporter: memory of the fullest GPU as used / (used +
-// free), mean utilisation, summed power.
+// free), mean shares of time, summed power.
 func readGPU(body []byte) (gpuReading, error) {
 	samples, err := parse(body, gpuNames)
 	if err != nil {
@@ -160,8 +208,19 @@ func readGPU(body []byte) (gpuReading, error) {
 			r.gauges[gpuMemory] = math.Max(r.gauges[gpuMemory], used/(used+free))
 		}
 	}
-	if util := byName[nameGPUUtil]; len(util) > 0 {
-		r.gauges[gpuUtil] = sum(util) / float64(len(util)) / 100
+	for _, x := range []struct {
+		into gauge
+		name string
+		full float64
+	}{
+		{gpuUtil, nameGPUUtil, 100},
+		{gpuMemoryBusy, nameGPUMemoryBusy, 100},
+		{gpuBandwidth, nameGPUBandwidth, 1},
+		{gpuTensor, nameGPUTensor, 1},
+	} {
+		if series := byName[x.name]; len(series) > 0 {
+			r.gauges[x.into] = sum(series) / float64(len(series)) / x.full
+		}
 	}
 	if power := byName[nameGPUPower]; len(power) > 0 {
 		r.gauges[gpuPower] = sum(power)

@@ -63,22 +63,25 @@ type Scraper struct {
 	// Touched by Run's goroutine only.
 	tally  [counters]tally
 	cpu    nodeReading
-	start  float64 // process_start_time_seconds of the last answer, NaN before
-	mixed  bool    // answers come from several processes in turn
+	cpuAt  time.Time // of that reading
+	start  float64   // process_start_time_seconds of the last answer, NaN before
+	mixed  bool      // answers come from several processes in turn
 	xid    map[string]float64
 	points io.Writer
 
 	mu      sync.Mutex
 	history history
 	source  string
-	live    *session // nil unless Run runs
+	begun   time.Time // when the last load began
+	live    *session  // nil unless Run runs
 }
 
-// session is one Run: how Window asks it for a scrape, and how it learns that
-// there is nobody left to ask.
+// session is one Run: how Begin and Window reach it, and how they learn that
+// there is nobody left to reach.
 type session struct {
-	ask  chan chan struct{}
-	done chan struct{}
+	begin chan struct{}      // a load began
+	ask   chan chan struct{} // a scrape is wanted
+	done  chan struct{}
 }
 
 // New checks the configuration and returns a Scraper. Without any endpoint it
@@ -132,7 +135,7 @@ func (s *Scraper) Run(ctx context.Context) {
 	if s.server == nil && s.gpu == nil && s.node == nil {
 		return
 	}
-	live := &session{ask: make(chan chan struct{}), done: make(chan struct{})}
+	live := &session{begin: make(chan struct{}, 1), ask: make(chan chan struct{}), done: make(chan struct{})}
 	s.setLive(live)
 	defer func() {
 		s.setLive(nil)
@@ -141,17 +144,62 @@ func (s *Scraper) Run(ctx context.Context) {
 	}()
 	tick := time.NewTicker(s.cfg.Interval)
 	defer tick.Stop()
+	soon := &glances{timer: time.NewTimer(time.Hour), interval: s.cfg.Interval}
+	soon.timer.Stop()
+	defer soon.timer.Stop()
 	for {
 		s.scrape(ctx, false)
-		if !s.wait(ctx, live, tick.C) {
+		if !s.wait(ctx, live, tick.C, soon) {
 			return
 		}
 	}
 }
 
-// wait serves Window until the next tick; false when ctx has ended. Whoever asks
-// goes before a tick that is due as well: he has waited for one scrape already.
-func (s *Scraper) wait(ctx context.Context, live *session, tick <-chan time.Time) bool {
+// glances are the close scrapes of a load's beginning: each pause is twice the
+// one before, until they come no sooner than the regular ones. A load that lasts
+// for a tenth of the interval is seen too, and a long one costs the server no
+// more than half a dozen scrapes on top.
+type glances struct {
+	timer           *time.Timer
+	pause, interval time.Duration
+}
+
+// firstPause is how long after a load's beginning it is first looked at.
+const firstPause = 20 * time.Millisecond
+
+func (g *glances) begin() {
+	g.pause = firstPause
+	g.next()
+}
+
+// next sets the timer, unless the next regular scrape comes as soon.
+func (g *glances) next() {
+	if g.pause < g.interval {
+		g.timer.Reset(g.pause)
+	}
+	g.pause *= 2
+}
+
+// Begin says that a load begins now: the next scrapes come close together, so
+// that the gauges are seen in a load that is shorter than the interval, and in
+// its window. It does not wait for them.
+func (s *Scraper) Begin() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.live == nil {
+		return
+	}
+	s.begun = time.Now()
+	select {
+	case s.live.begin <- struct{}{}:
+	default: // the one before was not even heard of yet
+	}
+}
+
+// wait serves Begin and Window until the next tick; false when ctx has ended.
+// Whoever asks goes before a tick that is due as well: he has waited for one
+// scrape already.
+func (s *Scraper) wait(ctx context.Context, live *session, tick <-chan time.Time, soon *glances) bool {
 	for {
 		select {
 		case reply := <-live.ask:
@@ -165,6 +213,11 @@ func (s *Scraper) wait(ctx context.Context, live *session, tick <-chan time.Time
 			return false
 		case <-tick:
 			return true
+		case <-live.begin:
+			soon.begin()
+		case <-soon.timer.C:
+			s.glance(ctx)
+			soon.next()
 		case reply := <-live.ask:
 			s.scrape(ctx, true)
 			close(reply)
@@ -192,23 +245,29 @@ func (s *Scraper) Window(from, to time.Time) (t analysis.Telemetry, ok bool) {
 		all.merge(&s.history.spans[k])
 	}
 	t = analysis.Telemetry{
-		Source:        s.source,
-		Scrapes:       all.answered,
-		RunningMean:   loadgen.Known(all.gauges[running].mean()),
-		RunningMax:    loadgen.Known(all.gauges[running].max()),
-		WaitingMean:   loadgen.Known(all.gauges[waiting].mean()),
-		WaitingMax:    loadgen.Known(all.gauges[waiting].max()),
-		KVCacheMean:   loadgen.Known(all.gauges[kvCache].mean()),
-		KVCacheMax:    loadgen.Known(all.gauges[kvCache].max()),
-		GPUMemoryMax:  loadgen.Known(all.gauges[gpuMemory].max()),
-		GPUUtilMean:   loadgen.Known(all.gauges[gpuUtil].mean()),
-		HostMemoryMax: loadgen.Known(all.gauges[hostMemory].max()),
-		WentAway:      all.away,
+		Source:            s.source,
+		Scrapes:           all.answered,
+		RunningMean:       loadgen.Known(all.gauges[running].mean()),
+		RunningMax:        loadgen.Known(all.gauges[running].max()),
+		WaitingMean:       loadgen.Known(all.gauges[waiting].mean()),
+		WaitingMax:        loadgen.Known(all.gauges[waiting].max()),
+		KVCacheMean:       loadgen.Known(all.gauges[kvCache].mean()),
+		KVCacheMax:        loadgen.Known(all.gauges[kvCache].max()),
+		GPUMemoryMax:      loadgen.Known(all.gauges[gpuMemory].max()),
+		GPUUtilMean:       loadgen.Known(all.gauges[gpuUtil].mean()),
+		GPUMemoryBusyMean: loadgen.Known(all.gauges[gpuMemoryBusy].mean()),
+		GPUBandwidthMean:  loadgen.Known(all.gauges[gpuBandwidth].mean()),
+		GPUTensorMean:     loadgen.Known(all.gauges[gpuTensor].mean()),
+		KVCapacity:        loadgen.Known(all.gauges[kvCapacity].max()),
+		BatchTokensMax:    loadgen.Known(all.gauges[batchTokens].max()),
+		OutputRateMean:    loadgen.Known(all.gauges[outputRate].mean()),
+		HostMemoryMax:     loadgen.Known(all.gauges[hostMemory].max()),
+		WentAway:          all.away,
 	}
 	if all.gauges[resident].n > 0 {
 		t.ResidentBytes = loadgen.Known(all.gauges[resident].last)
 	}
-	s.fillHostCPU(&t, i, j)
+	s.fillHostCPU(&t, from, i, j)
 	counted := s.fillCounters(&t, from, to)
 	if !t.PrefixHitRate.IsKnown() {
 		t.PrefixHitRate = loadgen.Known(all.gauges[prefixRate].mean())
@@ -216,12 +275,14 @@ func (s *Scraper) Window(from, to time.Time) (t analysis.Telemetry, ok bool) {
 	return t, all.answered > 0 || all.away || counted
 }
 
-// fillHostCPU leaves out the window's first scrape: its share of CPU time
-// reaches back to the scrape before, which lies outside.
-func (s *Scraper) fillHostCPU(t *analysis.Telemetry, i, j int) {
+// fillHostCPU leaves out a share of CPU time that reaches back to a scrape before
+// the window.
+func (s *Scraper) fillHostCPU(t *analysis.Telemetry, from time.Time, i, j int) {
 	var cpu aggregate
-	for k := i + 1; k < j; k++ {
-		cpu.merge(s.history.spans[k].gauges[hostCPU])
+	for k := i; k < j; k++ {
+		if x := &s.history.spans[k]; !x.hostSince.Before(from) {
+			cpu.merge(x.gauges[hostCPU])
+		}
 	}
 	if cpu.n > 0 {
 		t.HostCPUMean, t.HostCPUMin = loadgen.Known(cpu.mean()), loadgen.Known(cpu.min())
@@ -244,6 +305,9 @@ func (s *Scraper) fillCounters(t *analysis.Telemetry, from, to time.Time) bool {
 	t.PrefixHitRate = loadgen.Known(grown[prefixHits] / grown[prefixQueries])
 	t.ServerTTFTMean = loadgen.Known(grown[ttftSum] / grown[ttftCount])
 	t.ServerQueueMean = loadgen.Known(grown[queueSum] / grown[queueCount])
+	t.ServerPrefillMean = loadgen.Known(grown[prefillSum] / grown[prefillCount])
+	t.PassTokensMean = loadgen.Known(grown[passTokens] / grown[passes])
+	t.BatchMean = loadgen.Known(grown[slotPasses] / grown[slotted])
 	return counted
 }
 

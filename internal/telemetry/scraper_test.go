@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"strings"
 	"sync"
@@ -62,6 +63,13 @@ func (f *fake) fetch(ctx context.Context, url string) ([]byte, error) {
 		return nil, errors.New("connection refused")
 	}
 	return []byte(body), nil
+}
+
+// asked returns how often an address was asked.
+func (f *fake) asked(url string) int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.calls[url]
 }
 
 // watch runs a Scraper in the bubble until the test ends.
@@ -122,13 +130,14 @@ func TestDialects(t *testing.T) {
 		file                 string
 		source               string
 		running, waiting, kv float64 // kv -1: unknown
+		capacity             float64 // likewise
 		preemptions          float64 // likewise, in the jsonl: growth since the first scrape
 	}{
-		{"vllm.txt", "vllm", 64, 36, 0.41, 0},
-		{"vllm_old.txt", "vllm", 8, 0, 0.971, 0},
-		{"sglang.txt", "sglang", 16, 2, 0.33, 0},
-		{"tgi.txt", "tgi", 32, 7, -1, -1},
-		{"llamacpp.txt", "llamacpp", 4, 46, -1, -1},
+		{"vllm.txt", "vllm", 64, 36, 0.41, 27000*16 + 400000, 0},
+		{"vllm_old.txt", "vllm", 8, 0, 0.971, -1, 0},
+		{"sglang.txt", "sglang", 16, 2, 0.33, 471258, 0},
+		{"tgi.txt", "tgi", 32, 7, -1, -1, -1},
+		{"llamacpp.txt", "llamacpp", 4, 46, -1, -1, -1},
 	} {
 		t.Run(tc.file, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -149,6 +158,11 @@ func TestDialects(t *testing.T) {
 				} else {
 					want(t, "kv", got.KVCacheMax, tc.kv)
 				}
+				if tc.capacity < 0 {
+					wantUnknown(t, "KV capacity", got.KVCapacity)
+				} else {
+					want(t, "KV capacity", got.KVCapacity, tc.capacity)
+				}
 				if tc.preemptions < 0 {
 					wantUnknown(t, "preemptions", got.Preemptions)
 				} else {
@@ -156,6 +170,17 @@ func TestDialects(t *testing.T) {
 				}
 				wantUnknown(t, "host CPU", got.HostCPUMean)
 				wantUnknown(t, "server TTFT without any request", got.ServerTTFTMean)
+				wantUnknown(t, "batch without any pass", got.BatchMean)
+				if tc.source == "sglang" {
+					want(t, "output rate", got.OutputRateMean, 86.5)
+				} else {
+					wantUnknown(t, "output rate", got.OutputRateMean)
+				}
+				if tc.source == "tgi" {
+					want(t, "batch tokens", got.BatchTokensMax, 20480)
+				} else {
+					wantUnknown(t, "batch tokens", got.BatchTokensMax)
+				}
 				if got.WentAway || len(w.notices) > 0 {
 					t.Errorf("went away %v, notices %q", got.WentAway, w.notices)
 				}
@@ -202,6 +227,223 @@ func TestCountersAreDifferencesAroundTheWindow(t *testing.T) {
 		want(t, "server queue", got.ServerQueueMean, 1.0/20)
 		want(t, "generation tokens", got.GenerationTokens, 2000)
 		wantUnknown(t, "prompt tokens", got.PromptTokens)
+	})
+}
+
+// TestPassesOfTheModel holds what is made of two counters against the figures of
+// the window alone: what a server did before it must not weigh in.
+func TestPassesOfTheModel(t *testing.T) {
+	const head = "vllm:num_requests_running 1\n"
+	vllm := func(prefill, prefilled, tokens, passes float64) string {
+		return head + fmt.Sprintf(`vllm:request_prefill_time_seconds_sum{engine="0"} %g
+vllm:request_prefill_time_seconds_count{engine="0"} %g
+vllm:iteration_tokens_total_sum{engine="0"} %g
+vllm:iteration_tokens_total_count{engine="0"} %g
+`, prefill, prefilled, tokens, passes)
+	}
+	// llama.cpp prints six digits of a mean over all decodes since it started.
+	llama := func(mean string, decodes int) string {
+		return fmt.Sprintf("llamacpp:requests_processing 4\nllamacpp:n_decode_total %d\nllamacpp:n_busy_slots_per_decode %s\n", decodes, mean)
+	}
+	for _, tc := range []struct {
+		name                   string
+		scrapes                []string
+		prefill, tokens, batch float64 // -1: unknown
+	}{
+		{"vllm", []string{vllm(40, 100, 9000, 100), vllm(46, 120, 13000, 140)}, 0.3, 100, -1},
+		{"llama.cpp", []string{llama("1.5", 1000), llama("1.75", 1200), llama("2.0625", 1600)}, -1, -1, 3},
+		// 3.99999 x 900,001 is less than 4 x 900,000: nothing has restarted.
+		{"rounded", []string{llama("4", 900_000), llama("3.99999", 900_001), llama("4", 900_500)}, -1, -1, 4},
+		{"restarted", []string{llama("1", 1000), llama("4", 100)}, -1, -1, 4},
+		{"beyond six digits", []string{llama("3.9", 1_200_000), llama("3.91", 1_210_000)}, -1, -1, -1},
+		{"no decodes", []string{head, "llamacpp:requests_processing 4\nllamacpp:n_busy_slots_per_decode 3\n"}, -1, -1, -1},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				from := time.Now()
+				f := &fake{}
+				f.set(serverURL, tc.scrapes[0])
+				w := start(t, telemetry.Config{ServerURL: serverURL}, f)
+				time.Sleep(500 * time.Millisecond)
+				for _, text := range tc.scrapes[1:] {
+					f.set(serverURL, text)
+					time.Sleep(time.Second)
+				}
+				got, ok := w.Window(from, time.Now())
+				if !ok {
+					t.Fatalf("nothing seen: %q", w.notices)
+				}
+				for _, x := range []struct {
+					name string
+					got  analysis.Number
+					want float64
+				}{{"prefill", got.ServerPrefillMean, tc.prefill}, {"tokens a pass", got.PassTokensMean, tc.tokens}, {"batch", got.BatchMean, tc.batch}} {
+					if x.want < 0 {
+						wantUnknown(t, x.name, x.got)
+					} else if v, ok := x.got.Value(); !ok || math.Abs(v/x.want-1) > 0.002 {
+						t.Errorf("%s = %v, want %v", x.name, x.got, x.want)
+					}
+				}
+			})
+		})
+	}
+}
+
+// TestShortLoadIsSeen begins loads that are over before the next regular scrape:
+// the gauges are known all the same, in every window that leaves out a tenth of
+// the load at either end.
+func TestShortLoadIsSeen(t *testing.T) {
+	for _, length := range []time.Duration{60 * time.Millisecond, 200 * time.Millisecond, 500 * time.Millisecond, 900 * time.Millisecond} {
+		t.Run(length.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := &fake{}
+				f.set(serverURL, "vllm:num_requests_running 0\n")
+				f.set(gpuURL, fixture(t, "dcgm.txt"))
+				w := start(t, telemetry.Config{ServerURL: serverURL, GPUURL: gpuURL}, f)
+				time.Sleep(50 * time.Millisecond)
+				w.Begin()
+				from := time.Now()
+				f.set(serverURL, "vllm:num_requests_running 7\n")
+				time.Sleep(length)
+				f.set(serverURL, "vllm:num_requests_running 0\n")
+				time.Sleep(time.Nanosecond)
+				got, ok := w.Window(from.Add(length/10), from.Add(length-length/10))
+				if !ok {
+					t.Fatal("nothing seen")
+				}
+				want(t, "running", got.RunningMean, 7)
+				want(t, "GPU util", got.GPUUtilMean, 0.94)
+			})
+		})
+	}
+}
+
+// TestCloseScrapesCostLittle loads a server for long: what is asked on top of the
+// regular scrapes is bounded, spares what does not answer, and counts by the time
+// it stands for.
+func TestCloseScrapesCostLittle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &fake{}
+		f.set(serverURL, "vllm:num_requests_running 100\n")
+		f.set(nodeURL, fixture(t, "node.txt"))
+		w := start(t, telemetry.Config{ServerURL: serverURL, GPUURL: gpuURL, NodeURL: nodeURL}, f)
+		time.Sleep(5500 * time.Millisecond)
+		before := map[string]int{serverURL: f.asked(serverURL), gpuURL: f.asked(gpuURL), nodeURL: f.asked(nodeURL)}
+		w.Begin()
+		from := time.Now()
+		f.set(serverURL, "vllm:num_requests_running 60\n")
+		time.Sleep(500 * time.Millisecond)
+		f.set(serverURL, "vllm:num_requests_running 10\n")
+		time.Sleep(9500 * time.Millisecond)
+		got, _ := w.Window(from, time.Now())
+		// Half a second of 60 and nine and a half of 10 make 12.5, as far as scrapes
+		// a second apart can tell.
+		if v, ok := got.RunningMean.Value(); !ok || v < 11 || v > 15 {
+			t.Errorf("running mean %v, want about 12.5", got.RunningMean)
+		}
+		w.stop()
+		if n := f.asked(serverURL) - before[serverURL]; n < 10+4 || n > 10+7 {
+			t.Errorf("the server was asked %d times in ten seconds, want 10 and half a dozen", n)
+		}
+		if n := f.asked(nodeURL) - before[nodeURL]; n > 11 {
+			t.Errorf("the host was asked %d times in ten seconds", n)
+		}
+		if n := f.asked(gpuURL) - before[gpuURL]; n > 2 {
+			t.Errorf("an exporter that is not there was asked %d times in ten seconds", n)
+		}
+	})
+}
+
+// TestIdleTimeBeforeALoadDoesNotWeigh looks at a load at 20, 60, 140 and 300 ms:
+// the first look stands for 20 ms of it, and not for the idle second before.
+func TestIdleTimeBeforeALoadDoesNotWeigh(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &fake{}
+		f.set(serverURL, "vllm:num_requests_running 0\n")
+		w := start(t, telemetry.Config{ServerURL: serverURL}, f)
+		time.Sleep(950 * time.Millisecond)
+		f.set(serverURL, "vllm:num_requests_running 30\n")
+		time.Sleep(600 * time.Millisecond)
+		w.Begin()
+		from := time.Now()
+		time.Sleep(30 * time.Millisecond)
+		f.set(serverURL, "vllm:num_requests_running 15\n")
+		time.Sleep(280 * time.Millisecond)
+		got, _ := w.Window(from, from.Add(305*time.Millisecond))
+		want(t, "running", got.RunningMean, (30*20+15*280)/300.)
+	})
+}
+
+func TestKVCapacity(t *testing.T) {
+	for labels, tokens := range map[string]float64{
+		`block_size="16",num_gpu_blocks="100"`:                             1600,
+		`block_size="16",num_gpu_blocks="100",kv_cache_size_tokens="1000"`: 1000, // layers of several kinds
+		`block_size="16",num_gpu_blocks="100",kv_cache_size_tokens="None"`: 1600,
+		`block_size="16",num_gpu_blocks="None"`:                            -1,
+		`block_size="16",num_gpu_blocks="0"`:                               -1,
+		`block_size="16",num_gpu_blocks="-1"`:                              -1,
+		`block_size="Inf",num_gpu_blocks="100"`:                            -1,
+		`cache_dtype="auto"`:                                               -1,
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			from := time.Now()
+			f := &fake{}
+			f.set(serverURL, "vllm:num_requests_running 1\nvllm:cache_config_info{"+labels+"} 1\n")
+			w := start(t, telemetry.Config{ServerURL: serverURL}, f)
+			time.Sleep(time.Second)
+			got, _ := w.Window(from, time.Now())
+			if tokens < 0 {
+				wantUnknown(t, labels, got.KVCapacity)
+			} else {
+				want(t, labels, got.KVCapacity, tokens)
+			}
+		})
+	}
+}
+
+// TestHostOfAShortLoad has close scrapes of the server between those of the host:
+// the share of CPU time that reaches back before the window stays out.
+func TestHostOfAShortLoad(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cpu := func(idle, user float64) string {
+			return fmt.Sprintf("node_cpu_seconds_total{cpu=\"0\",mode=\"idle\"} %g\nnode_cpu_seconds_total{cpu=\"0\",mode=\"user\"} %g\n", idle, user)
+		}
+		f := &fake{}
+		f.set(serverURL, "vllm:num_requests_running 1\n")
+		f.set(nodeURL, cpu(100, 0))
+		w := start(t, telemetry.Config{ServerURL: serverURL, NodeURL: nodeURL}, f)
+		time.Sleep(500 * time.Millisecond)
+		w.Begin()
+		from := time.Now()
+		f.set(nodeURL, cpu(101, 0)) // idle before the load
+		time.Sleep(time.Second)
+		f.set(nodeURL, cpu(101.1, 0.9))
+		time.Sleep(time.Second)
+		got, _ := w.Window(from, time.Now().Add(-time.Nanosecond))
+		want(t, "host CPU", got.HostCPUMean, 0.9)
+		want(t, "host CPU min", got.HostCPUMin, 0.9)
+	})
+}
+
+func TestBeginWithNobodyThere(t *testing.T) {
+	s, err := telemetry.New(telemetry.Config{ServerURL: serverURL})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Begin() // before Run, and without it: returns at once
+	synctest.Test(t, func(t *testing.T) {
+		f := &fake{delay: time.Second}
+		f.set(serverURL, "vllm:num_requests_running 1\n")
+		w := start(t, telemetry.Config{ServerURL: serverURL}, f)
+		began := time.Now()
+		for range 5 {
+			w.Begin() // while a scrape is under way
+		}
+		if took := time.Since(began); took > 0 {
+			t.Errorf("Begin waited %s", took)
+		}
+		w.stop()
+		w.Begin()
 	})
 }
 
@@ -285,6 +527,9 @@ func TestGPUAndHost(t *testing.T) {
 		}
 		want(t, "GPU memory", got.GPUMemoryMax, 0.95)
 		want(t, "GPU util", got.GPUUtilMean, 0.94)
+		want(t, "GPU memory busy", got.GPUMemoryBusyMean, 0.58)
+		want(t, "GPU bandwidth", got.GPUBandwidthMean, 0.87)
+		want(t, "GPU tensor", got.GPUTensorMean, 0.12)
 		want(t, "host CPU", got.HostCPUMean, 0.98)
 		want(t, "host CPU min", got.HostCPUMin, 0.96)
 		want(t, "host memory", got.HostMemoryMax, 0.75)
@@ -295,6 +540,9 @@ func TestGPUAndHost(t *testing.T) {
 			t.Fatal(err)
 		}
 		want(t, "GPU power", p.GPUPower, 1240.5)
+		want(t, "GPU memory busy, stored", p.GPUMemoryBusy, 0.58)
+		want(t, "GPU bandwidth, stored", p.GPUBandwidth, 0.87)
+		want(t, "GPU tensor, stored", p.GPUTensor, 0.12)
 		wantUnknown(t, "host CPU of the first scrape", p.HostCPU)
 	})
 }
@@ -516,10 +764,10 @@ func TestMemoryIsBoundedAndExtremesSurvive(t *testing.T) {
 		f.set(serverURL, vllm(0, 0, 0, 0, 0, 0)+"vllm:kv_cache_usage_perc 0.9\n")
 		w := start(t, telemetry.Config{ServerURL: serverURL}, f)
 		f.set(serverURL, vllm(7, 0, 0, 0, 0, 0)+"vllm:kv_cache_usage_perc 0.5\n")
-		time.Sleep(6 * time.Hour)
+		time.Sleep(4 * time.Hour)
 		w.stop()
 		got, ok := w.Window(began, time.Now())
-		if !ok || got.Scrapes < 6*3600 {
+		if !ok || got.Scrapes < 4*3600 {
 			t.Fatalf("ok %v, scrapes %d", ok, got.Scrapes)
 		}
 		want(t, "kv max, seen once at the very start", got.KVCacheMax, 0.9)

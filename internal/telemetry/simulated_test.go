@@ -23,6 +23,7 @@ func TestSimulatedServers(t *testing.T) {
 			t.Parallel()
 			cfg := simserver.Default()
 			cfg.Server, cfg.Slots, cfg.StepTime, cfg.Prefill = kind, slots, 10*time.Millisecond, 20*time.Millisecond
+			cfg.StepTimePerRequest, cfg.KVTokens = 0, 16000
 			server, err := simserver.Start(cfg)
 			if err != nil {
 				t.Fatal(err)
@@ -60,8 +61,25 @@ func TestSimulatedServers(t *testing.T) {
 			if v, ok := got.ServerQueueMean.Value(); ok && v <= 0 {
 				t.Errorf("queue mean = %v although requests waited", v)
 			}
-			if kind == simserver.VLLM && !got.ServerTTFTMean.IsKnown() {
-				t.Error("no server TTFT")
+			switch kind {
+			case simserver.VLLM:
+				if !got.ServerTTFTMean.IsKnown() {
+					t.Error("no server TTFT")
+				}
+				want(t, "prefill", got.ServerPrefillMean, cfg.Prefill.Seconds())
+				want(t, "KV capacity", got.KVCapacity, 16000)
+			case simserver.SGLang:
+				want(t, "KV capacity", got.KVCapacity, 16000)
+				if v, ok := got.OutputRateMean.Value(); !ok || v < 0 || v > slots/cfg.StepTime.Seconds() {
+					t.Errorf("output rate %v tokens/s", got.OutputRateMean)
+				}
+			case simserver.TGI:
+				want(t, "batch tokens", got.BatchTokensMax, 16000)
+			case simserver.LlamaCpp:
+				// Ten requests in four slots: four, four and two at a time.
+				if v, ok := got.BatchMean.Value(); !ok || v < 2.5 || v > slots {
+					t.Errorf("%v slots busy a decode", got.BatchMean)
+				}
 			}
 		})
 	}
