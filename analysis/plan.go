@@ -182,11 +182,24 @@ func (p *Plan) assume(z Sizing, rec Recommendation, n float64) []string {
 		}
 	}
 	r := &p.Replica
+	spare := "no spare replica is added"
+	switch {
+	case z.Spare == 1:
+		spare = "1 spare replica is added"
+	case z.Spare > 1:
+		spare = fmt.Sprintf("%d spare replicas are added", z.Spare)
+	}
+	keeps := number(n) + " requests"
+	if n == 1 {
+		keeps = "1 request"
+	}
 	out := []string{
-		fmt.Sprintf("each replica keeps %s requests in flight (%s) and then serves %s requests/s, each in %s s", number(n), why, r.RequestThroughput.Format(2), r.ResidenceSeconds.Format(2)),
-		fmt.Sprintf("the demand is multiplied by %g for growth, and %d spare replicas are added", z.Growth, z.Spare),
+		fmt.Sprintf("each replica keeps %s in flight (%s) and then serves %s requests/s, each in %s s", keeps, why, r.RequestThroughput.Format(2), r.ResidenceSeconds.Format(2)),
+		fmt.Sprintf("the demand is multiplied by %g for growth before it is spread over the replicas, and %s", z.Growth, spare),
 		"all replicas are alike, the load is spread evenly over them, and it looks like the measured workload (lengths of prompts and answers)",
-		"users wait for their answer before they think again; response times are those at the planned concurrency, a quieter replica answers sooner",
+	}
+	if slices.ContainsFunc(p.Rows, func(r PlanRow) bool { return r.Demand.Users > 0 }) {
+		out = append(out, "users wait for their answer before they think again; response times are those at the planned concurrency, a quieter replica answers sooner")
 	}
 	if z.PricePerHour > 0 {
 		out = append(out, fmt.Sprintf("a replica costs %s%g an hour, used or not; a month has %d hours", p.Currency, z.PricePerHour, hoursPerMonth))

@@ -373,6 +373,23 @@ func TestClientGates(t *testing.T) {
 	}
 }
 
+// Two waves sent at once leave a window of a millisecond, in which not every worker
+// had a turn: nothing is said of the client then.
+func TestShortRunIsNotTheClient(t *testing.T) {
+	c := synth{n: 10, requests: 20, prefill: 20 * ms, decode: 254 * ms, tokens: 128, pause: ms}
+	c.cv = 0.003
+	for seed := range uint64(60) {
+		c.requests, c.seed = 11+int(seed%10), seed
+		if s := Summarize([]loadgen.Run{c.run()}, Options{}); s.ClientLimited() {
+			t.Errorf("%d requests: %q, window %+v", c.requests, s.Client.Limits, s.Window)
+		}
+	}
+	c.requests, c.pause, c.stagger = 50, 100*ms, 275*ms
+	if s := Summarize([]loadgen.Run{c.run()}, Options{}); !s.ClientLimited() {
+		t.Errorf("workers that pause in five waves are not noticed: window %+v", s.Window)
+	}
+}
+
 func TestOpenLoop(t *testing.T) {
 	run := loadgen.Run{Load: loadgen.Load{Concurrency: 1000, Requests: 400, Rate: 20}}
 	for i := range 400 {

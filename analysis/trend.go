@@ -90,6 +90,8 @@ func (s Series) sentence(t TrendTest, gate float64) string {
 		verdict = "degrading"
 	case math.Abs(t.Change.Or(0)) > gate:
 		verdict = "no clear trend"
+	case t.High.Or(0)-t.Low.Or(0) > 4*gate:
+		verdict = "too uneven to tell"
 	}
 	return fmt.Sprintf("%s %s: %+.1f %% over the run (95 %% interval %+.1f to %+.1f %%, gate %.0f %%)", s.Metric, verdict,
 		100*t.Change.Or(0), 100*t.Low.Or(0), 100*t.High.Or(0), 100*gate)

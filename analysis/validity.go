@@ -103,6 +103,8 @@ func thinkTime(s *Step, load loadgen.Load, verdict []part) (z, r float64, why st
 		return 0, 0, "workers pause after a failure"
 	case conversing(verdict):
 		return 0, 0, "conversations pause between their turns"
+	case s.Window.Requests < s.Concurrency:
+		return 0, 0, fmt.Sprintf("%d requests in the window are less than one for each of %d slots", s.Window.Requests, s.Concurrency)
 	}
 	n := s.Steady.MeanInFlight.Or(0)
 	r = s.Steady.MeanResidenceSeconds.Or(0)

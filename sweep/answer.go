@@ -322,7 +322,7 @@ func (s *session) remarks() {
 			s.warn("the answers are not streamed: there is no TTFT, and the TTFT rule was applied to the whole response time (E2E)")
 		}
 		if step.ClientLimited() {
-			s.warn("at %d requests in flight the client was at its own limit: %s", step.Concurrency, strings.Join(step.Client.Limits, "; "))
+			s.warn("at %s the client was at its own limit: %s", loadOf(step), strings.Join(step.Client.Limits, "; "))
 		}
 	}
 	for _, c := range s.r.Crashes {

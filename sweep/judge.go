@@ -237,7 +237,7 @@ func percent(share float64) string {
 }
 
 func signedPercent(share float64) string {
-	return fmt.Sprintf("%+.1f %%", 100*share)
+	return fmt.Sprintf("%+.1f %%", math.Round(1000*share)/10+0) // the sum of -0 and 0 is 0
 }
 
 // millis writes seconds as whole milliseconds, as the guide does, or with

@@ -367,5 +367,8 @@ func errorTrend(v []SoakSlice) (SoakTrend, bool) {
 	change := f2/n2 - f1/n1
 	t := SoakTrend{Metric: "share of failures", Change: loadgen.Known(change), SE: loadgen.Known(se), Gate: gate, Degrades: change > gate && change > 3*se}
 	t.Sentence = fmt.Sprintf("failures went from %s to %s of the requests between the halves of the run", percent(f1/n1), percent(f2/n2))
+	if f1+f2 == 0 {
+		t.Sentence = "no request failed"
+	}
 	return t, true
 }

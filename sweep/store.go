@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"syscall"
 
 	"github.com/capfind/capfind/analysis"
 	"github.com/capfind/capfind/loadgen"
@@ -158,6 +159,9 @@ func syncDir(dir string) error {
 // Load reads a result: a result directory or the file result.json itself.
 func Load(path string) (*Result, error) {
 	info, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%s: %w", path, syscall.ENOENT)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("reading a result: %w", err)
 	}

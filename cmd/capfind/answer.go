@@ -31,7 +31,7 @@ func answerText(r *sweep.Result, s style, columns int, dir string) string {
 	if title == "" {
 		title = strings.ToUpper(strings.ReplaceAll(string(r.Verdict), "_", " "))
 	}
-	b.WriteString(box(title, colourOf(r.Verdict, s), wrap(r.Sentence, columns-4), columns))
+	b.WriteString(box(title, colourOf(r.Verdict, s), wrap(sentenceOf(r), columns-4), columns))
 	for _, f := range facts(r) {
 		lines := wrap(f.text, columns-len(factIndent))
 		for i, line := range lines {
@@ -42,10 +42,31 @@ func answerText(r *sweep.Result, s style, columns int, dir string) string {
 			b.WriteString(label + line + "\n")
 		}
 	}
+	// What is to be copied stays in one piece.
+	last := func(label, text string) {
+		b.WriteString(s.bold(fmt.Sprintf("%-*s", len(factIndent), label)) + text + "\n")
+	}
 	if dir != "" {
-		b.WriteString(s.bold(fmt.Sprintf("%-*s", len(factIndent), "Report")) + filepath.Join(dir, "report.html") + "\n")
+		last("Report", filepath.Join(dir, "report.html"))
+	}
+	if dir != "" && !r.Complete && r.Command != "import" {
+		last("Go on with", "capfind "+r.Command+" --resume "+dir)
 	}
 	return b.String()
+}
+
+// sentenceOf is the answer in one line, also where the run was killed before
+// there was one.
+func sentenceOf(r *sweep.Result) string {
+	switch {
+	case r.Sentence != "" || r.Complete:
+		return r.Sentence
+	case len(r.Steps) == 1:
+		return "ended before there was an answer, after one step"
+	case len(r.Steps) > 1:
+		return fmt.Sprintf("ended before there was an answer, after %d steps", len(r.Steps))
+	}
+	return "ended before the first step was finished"
 }
 
 const factIndent = "            "

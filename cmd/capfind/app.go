@@ -104,6 +104,8 @@ func arguments(c *cli.Context, least, most int, names string) ([]string, error) 
 	switch {
 	case len(args) < least:
 		return nil, usagef("%s needs %s; `capfind %s --help` shows how", c.Command.Name, names, c.Command.Name)
+	case len(args) > most && most == 0:
+		return nil, usagef("%s takes no arguments, but was given %s", c.Command.Name, strings.Join(args, " "))
 	case len(args) > most:
 		return nil, usagef("%s takes %s, but was given %d arguments: %s", c.Command.Name, names, len(args), strings.Join(args, " "))
 	}

@@ -61,7 +61,7 @@ func benchFlags(sections ...section) []cli.Flag {
 		&cli.BoolFlag{Name: "yes", Aliases: []string{"y"}, Usage: "load a target outside private networks without asking", DisableDefaultText: true},
 		&cli.StringFlag{Name: "resume", Usage: "go on with the interrupted run in `DIR`"},
 		&cli.BoolFlag{Name: "dry-run", Usage: "print what would be sent, and send nothing", DisableDefaultText: true},
-		&cli.DurationFlag{Name: "response-time", Usage: "with --dry-run: of a single request, to estimate how long it takes"},
+		&cli.DurationFlag{Name: "response-time", Usage: "with --dry-run: that of a single request, to estimate how long all takes", DefaultText: "unknown"},
 	}, configFlags(sections...)...)
 }
 

@@ -27,6 +27,9 @@ func (a *app) configFor(c *cli.Context, sections ...section) (*config.File, erro
 	if len(args) == 1 {
 		path = args[0]
 	} else if dir := c.String("resume"); dir != "" {
+		if !isResult(dir) {
+			return nil, usagef("--resume: %s is no result directory; it is what an interrupted run named, such as results/%s-20260131T120000Z", dir, c.Command.Name)
+		}
 		path = filepath.Join(dir, "config.yaml")
 	}
 	return a.readConfig(c, path, sections...)
@@ -89,22 +92,29 @@ func (a *app) printResult(dir string, r *sweep.Result, format string, seen bool)
 	case "csv":
 		return a.printFile(filepath.Join(dir, "steps.csv"))
 	}
-	return a.print(tableFor(r, seen) + answerText(r, styleFor(a.stdout), width(a.stdout), dir))
+	columns := unlimited
+	if isTerminal(a.stdout) {
+		columns = width(a.stdout)
+	}
+	return a.print(tableFor(r, seen, columns) + answerText(r, styleFor(a.stdout), width(a.stdout), dir))
 }
 
 // tableFor is what stands above the answer: vLLM's console block of a single
 // load point, else the step table.
-func tableFor(r *sweep.Result, seen bool) string {
+func tableFor(r *sweep.Result, seen bool, columns int) string {
 	if r.Command == "run" && len(r.Steps) > 0 {
 		var block strings.Builder
 		if err := report.VLLMLog(&block, &r.Steps[len(r.Steps)-1], r); err == nil {
 			return block.String() + "\n"
 		}
 	}
-	if seen {
+	switch {
+	case seen:
 		return "\n"
+	case len(r.Steps) == 0:
+		return ""
 	}
-	return namingOf(r.Command).stepTable(r.Steps) + "\n"
+	return namingOf(r.Command).stepTable(r.Steps, columns) + "\n"
 }
 
 // printPoint prints a single load point as JSON: vLLM's keys and those of

@@ -232,6 +232,9 @@ func (n naming) progressLine(p sweep.StepPlan, elapsed time.Duration) string {
 		line += fmt.Sprintf(", %d failed", failed)
 	}
 	line += fmt.Sprintf(", %d in flight", inFlight)
+	if p.NumPrompts > 0 && done >= int64(p.NumPrompts) && inFlight == 0 {
+		return line + ", working it out"
+	}
 	if s := elapsed.Seconds(); s > 0 && done > 0 {
 		rate := float64(done) / s
 		line += fmt.Sprintf(", %.2f req/s, %.0f tok/s", rate, float64(tokens)/s)

@@ -2,8 +2,13 @@ package main
 
 import (
 	"bytes"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/capfind/capfind/analysis"
+	"github.com/capfind/capfind/loadgen"
+	"github.com/capfind/capfind/sweep"
 )
 
 // Reading a data set is not shown at first, then with what is left of it.
@@ -31,5 +36,94 @@ func TestReadingIsShown(t *testing.T) {
 		if got := out.String(); got != tt.want {
 			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
 		}
+	}
+}
+
+// Once all is done nothing runs at any rate, and nothing is left.
+func TestProgressLine(t *testing.T) {
+	p := &loadgen.Progress{}
+	plan := sweep.StepPlan{Concurrency: 8, NumPrompts: 80, Progress: p}
+	line := func() string { return byConcurrency.progressLine(plan, 4*time.Second) }
+	p.Sent.Store(60)
+	p.InFlight.Store(20)
+	p.Succeeded.Store(40)
+	if got, want := line(), "8             40/80 done, 20 in flight, 10.00 req/s, 0 tok/s, about 4 s left, 4 s so far"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+	p.Sent.Store(80)
+	p.InFlight.Store(0)
+	p.Succeeded.Store(80)
+	if got, want := line(), "8             80/80 done, 0 in flight, working it out"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+func TestFitCutsAtCommas(t *testing.T) {
+	const line = "8  3/80 done, 8 in flight, 14.92 req/s"
+	for columns, want := range map[int]string{
+		100: line, len(line) + 1: line, len(line): "8  3/80 done, 8 in flight", 20: "8  3/80 done", 8: "8  3/80", 1: "",
+	} {
+		if got := fit(line, columns); got != want {
+			t.Errorf("%d columns: %q, want %q", columns, got, want)
+		}
+	}
+}
+
+func TestSeconds(t *testing.T) {
+	for v, want := range map[float64]string{
+		0.00042: "0.42 ms", 0.000997: "1.0 ms", 0.001003: "1.0 ms", 0.0207: "20.7 ms", 0.09996: "100 ms", 1.2: "1200 ms", 9.9997: "10.0 s", 12.34: "12.3 s",
+	} {
+		if got := seconds(loadgen.Known(v)); got != want {
+			t.Errorf("%v s is written %q, want %q", v, got, want)
+		}
+	}
+}
+
+// A gain of nothing has no sign, and a narrow terminal gets the columns that the
+// guide prints; anything else gets them all.
+func TestStepTable(t *testing.T) {
+	step := func(n int, rate float64) analysis.Step {
+		s := analysis.Step{Concurrency: n, Phase: analysis.PhaseLadder, VerdictBasis: analysis.BasisWhole}
+		s.Whole.RequestThroughput, s.Whole.SuccessRate, s.Whole.Completed = loadgen.Known(rate), loadgen.Known(1), 10*n
+		return s
+	}
+	steps := []analysis.Step{step(20, 21.77), step(50, 21.7699)}
+	whole := byConcurrency.stepTable(steps, unlimited)
+	if strings.Contains(whole, "-0 %") || !strings.Contains(whole, " +0 %") || !strings.Contains(whole, "p95 TTFT") {
+		t.Errorf("whole table:\n%s", whole)
+	}
+	longest := 0
+	for line := range strings.Lines(whole) {
+		longest = max(longest, len(strings.TrimRight(line, "\n")))
+	}
+	if got := byConcurrency.stepTable(steps, longest+1); got != whole {
+		t.Errorf("a table of %d columns was cut for %d:\n%s", longest, longest+1, got)
+	}
+	for _, columns := range []int{longest, 60} {
+		got := byConcurrency.stepTable(steps, columns)
+		for line := range strings.Lines(got) {
+			if len(line) > columns {
+				t.Errorf("%d columns: %q", columns, line)
+			}
+		}
+		if strings.Contains(got, "p95") || !strings.Contains(got, "mean TTFT") {
+			t.Errorf("narrow table:\n%s", got)
+		}
+	}
+}
+
+// A run that did not come to its end says how to go on, whatever it has.
+func TestUnfinishedAnswer(t *testing.T) {
+	for steps, want := range map[int]string{0: "ended before the first step was finished", 1: "after one step", 3: "after 3 steps"} {
+		r := &sweep.Result{Command: "sweep", Verdict: sweep.Interrupted, Steps: make([]analysis.Step, steps)}
+		text := answerText(r, style{}, 60, "results/x")
+		for _, want := range []string{want, "Go on with  capfind sweep --resume results/x\n", "Report      results/x/report.html\n"} {
+			if !strings.Contains(text, want) {
+				t.Errorf("%d steps: %q is not in\n%s", steps, want, text)
+			}
+		}
+	}
+	if text := answerText(&sweep.Result{Command: "sweep", Complete: true}, style{}, 60, "results/x"); strings.Contains(text, "--resume") {
+		t.Errorf("a complete run goes on:\n%s", text)
 	}
 }

@@ -63,11 +63,14 @@ var shortNames = map[string][]string{
 // configFlags are the flags that set keys, and --set for any key.
 func configFlags(sections ...section) []cli.Flag {
 	flags := []cli.Flag{&cli.StringSliceFlag{
-		Name: "set", Usage: "set any key of the configuration, e.g. `KEY=VALUE` as in stop.max_ttft=500ms; may be repeated",
+		Name: "set", Usage: "set any key of the configuration: `KEY=VALUE`, e.g. stop.max_ttft=500ms; may be repeated",
 	}}
 	all := keyFlags(sections...)
 	for _, kf := range all {
-		category, _, _ := strings.Cut(kf.key.Path, ".")
+		category, _, _ := strings.Cut(strings.TrimPrefix(kf.key.Path, "target.simulator."), ".")
+		if strings.HasPrefix(kf.key.Path, "target.simulator.") {
+			category = "simulator"
+		}
 		usage := usageOf(kf.key)
 		switch {
 		case repeated[kf.key.Path].overrides != nil:
@@ -159,13 +162,13 @@ func plainScalar(text string) string {
 
 // overrides gathers what the environment and the flags set, the environment
 // first, so that flags win.
-func overrides(c *cli.Context, environ []string, sections ...section) ([]config.Override, error) {
+func overrides(c *cli.Context, args, environ []string, sections ...section) ([]config.Override, error) {
 	out := environment(environ, sections...)
 	for _, kf := range keyFlags(sections...) {
 		if !c.IsSet(kf.name) {
 			continue
 		}
-		o := config.Override{Source: "--" + kf.name, Key: kf.key.Path}
+		o := config.Override{Source: typed(args, kf), Key: kf.key.Path}
 		switch {
 		case repeated[kf.key.Path].overrides != nil:
 			all, err := repeated[kf.key.Path].overrides(o, c.StringSlice(kf.name))
@@ -192,6 +195,18 @@ func overrides(c *cli.Context, environ []string, sections ...section) ([]config.
 		out = append(out, config.Override{Source: "--set", Key: strings.TrimSpace(key), Value: value})
 	}
 	return out, nil
+}
+
+// typed is the name under which a flag was given on the command line, which the
+// library forgets: messages should name what was typed.
+func typed(args []string, kf keyFlag) string {
+	for _, arg := range args {
+		name, _, _ := strings.Cut(strings.TrimLeft(arg, "-"), "=")
+		if strings.HasPrefix(arg, "-") && slices.Contains(shortNames[kf.key.Path], name) {
+			return dashed(name)
+		}
+	}
+	return "--" + kf.name
 }
 
 // environment reads OPENAI_BASE_URL and CAPFIND_ and a flag's name, in that

@@ -19,8 +19,8 @@ func (a *app) initCommand() *cli.Command {
 			&cli.StringFlag{Name: "base-url", Value: "http://127.0.0.1:8000/v1", Usage: "URL of the server to test"},
 		},
 		Action: func(c *cli.Context) error {
-			if _, err := arguments(c, 0, 0, "no arguments"); err != nil {
-				return err
+			if name := c.Args().First(); name != "" {
+				return usagef("init prints to standard output: capfind init > %s", name)
 			}
 			text, err := config.Starter(c.String("preset"), c.String("base-url"))
 			if err != nil {

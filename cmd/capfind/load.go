@@ -23,12 +23,22 @@ func isResult(path string) bool {
 	return err == nil
 }
 
+// readResult reads a result of capfind. A path that leads to none is a matter of
+// usage; a result that is damaged is a failure.
+func readResult(path string) (*sweep.Result, error) {
+	r, err := sweep.Load(path)
+	if err != nil && (errors.Is(err, fs.ErrNotExist) || !isResult(path)) {
+		return nil, usageError{err}
+	}
+	return r, err
+}
+
 // loadResult reads whatever holds a result: a result directory, its result.json,
 // a file of vLLM's benchmark, or a directory of such files as the guide's script
 // leaves it.
 func loadResult(path string) (*sweep.Result, error) {
 	if isResult(path) {
-		return sweep.Load(path)
+		return readResult(path)
 	}
 	files, err := vllmFiles(path)
 	if err != nil {

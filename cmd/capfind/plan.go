@@ -4,12 +4,10 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/urfave/cli/v2"
 
 	"github.com/capfind/capfind/analysis"
-	"github.com/capfind/capfind/sweep"
 )
 
 func (a *app) planCommand() *cli.Command {
@@ -52,12 +50,16 @@ func (a *app) planAction(c *cli.Context) error {
 	if c.Float64("growth") <= 0 || c.Int("spare") < 0 || c.Float64("price") < 0 || c.Int("per-replica") < 0 {
 		return usagef("--growth must be above 0; --spare, --price and --per-replica must not be negative")
 	}
-	r, err := sweep.Load(args[0])
+	r, err := readResult(args[0])
 	if err != nil {
 		return err
 	}
 	if r.Recommendation == nil {
-		return outcomeError{exitInconclusive, fmt.Sprintf("%s recommends nothing (%s), so there is nothing to plan with", args[0], r.Sentence)}
+		why := r.Sentence
+		if r.Command != "sweep" && r.Command != "import" {
+			why = "it is of capfind " + r.Command + "; a plan rests on the result of a sweep"
+		}
+		return outcomeError{exitInconclusive, fmt.Sprintf("%s recommends nothing to plan with: %s", args[0], why)}
 	}
 	plan := analysis.PlanReplicas(r.Steps, *r.Recommendation, demands, analysis.Sizing{
 		Growth: c.Float64("growth"), Spare: c.Int("spare"), PricePerHour: c.Float64("price"),
@@ -127,7 +129,7 @@ func (a *app) printPlan(p analysis.Plan, format string) error {
 
 // planRows is the plan as a table; columns of costs only where there is a price.
 func planRows(p analysis.Plan) [][]string {
-	header := []string{"demand", "req/s", "in flight", "replicas", "each: req/s", "in flight", "bursts"}
+	header := []string{"demand", "req/s", "in flight", "replicas", "req/s each", "in flight each", "bursts"}
 	costs := p.CostPerMillion.IsKnown()
 	if costs {
 		header = append(header, p.Currency+"/hour", p.Currency+"/month", p.Currency+"/1M tokens")
@@ -154,7 +156,7 @@ func planRows(p analysis.Plan) [][]string {
 func demandWords(d analysis.Demand) string {
 	switch {
 	case d.Users > 0 && d.ThinkSeconds > 0:
-		return fmt.Sprintf("%g users, %v think time", d.Users, time.Duration(d.ThinkSeconds*float64(time.Second)))
+		return fmt.Sprintf("%g users, %g s think time", d.Users, d.ThinkSeconds)
 	case d.Users > 0:
 		return fmt.Sprintf("%g users", d.Users)
 	case d.QPS > 0:

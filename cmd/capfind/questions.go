@@ -96,11 +96,7 @@ func fromResult(c *cli.Context) (*sweep.Result, error) {
 	if path == "" {
 		return nil, nil
 	}
-	r, err := sweep.Load(path)
-	if err != nil {
-		return nil, usageError{err}
-	}
-	return r, nil
+	return readResult(path)
 }
 
 func (a *app) soakCommand() *cli.Command {

@@ -64,7 +64,7 @@ func (a *app) reportAction(c *cli.Context) error {
 			foreign = append(foreign, files...)
 			continue
 		}
-		r, err := sweep.Load(path)
+		r, err := readResult(path)
 		if err != nil {
 			return err
 		}

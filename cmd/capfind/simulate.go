@@ -2,11 +2,14 @@ package main
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
 	"github.com/capfind/capfind/internal/config"
 	"github.com/capfind/capfind/internal/simserver"
+	"github.com/capfind/capfind/loadgen/prompt"
+	"github.com/capfind/capfind/sweep"
 )
 
 func (a *app) simulateCommand() *cli.Command {
@@ -30,7 +33,9 @@ func (a *app) simulateCommand() *cli.Command {
 			if err := a.print(s.URL() + "\n"); err != nil {
 				return err
 			}
-			a.logf("simulated %s server at %s/v1, model %s; Ctrl-C stops it", cfg.Server, s.URL(), cfg.Model)
+			a.logf("simulated %s server, model %s; Ctrl-C stops it", cfg.Server, cfg.Model)
+			a.logf("%s", truth(cfg))
+			a.logf("try it with: capfind sweep --base-url %s", s.URL())
 			<-a.interrupt.requested()
 			a.logf("%s", lateness(s))
 			return nil
@@ -48,7 +53,7 @@ func (a *app) simulatorConfig(c *cli.Context) (simserver.Config, error) {
 	if len(args) == 1 {
 		path = args[0]
 	}
-	given, err := overrides(c, nil, simulator)
+	given, err := overrides(c, a.args, nil, simulator)
 	if err != nil {
 		return simserver.Config{}, err
 	}
@@ -61,6 +66,25 @@ func (a *app) simulatorConfig(c *cli.Context) (simserver.Config, error) {
 	return *f.Target.Simulator, nil
 }
 
+// truth says what a sweep with the default rules and workload has to find.
+func truth(cfg simserver.Config) string {
+	w, rules := prompt.Default(), sweep.DefaultStopRules()
+	t := simserver.TruthOf(cfg, simserver.Rules{
+		MinSuccess: rules.MinSuccessRate, MaxTTFT: rules.MaxTTFT, MinGain: rules.MinThroughputGain, ErrorHold: sweep.Default().ErrorHold,
+		Workload: simserver.Workload{InputLen: w.InputLen, OutputLen: w.OutputLen},
+	})
+	text := fmt.Sprintf("its true limit for prompts of %d and answers of %d tokens: ", w.InputLen, w.OutputLen)
+	if t.Limit.Reached {
+		text += fmt.Sprintf("%d requests in flight, by %s", t.Limit.N, sweep.RuleTitle(t.BoundBy))
+	} else {
+		text += "none"
+	}
+	if len(t.OutOfModel) > 0 {
+		text += " (without its " + strings.Join(t.OutOfModel, ", ") + ", which no formula covers)"
+	}
+	return text
+}
+
 // lateness says how honest the simulation was: events sent later than planned
 // are the simulator's own delay and not the client's.
 func lateness(s *simserver.Server) string {
@@ -68,5 +92,5 @@ func lateness(s *simserver.Server) string {
 	if l.Events == 0 {
 		return "no event was sent"
 	}
-	return fmt.Sprintf("%d events sent, mean %v late, p99 %v late", l.Events, l.Mean, l.P99)
+	return fmt.Sprintf("%d events sent, %s late on average, p99 %s", l.Events, seconds(seconds64(l.Mean)), seconds(seconds64(l.P99)))
 }

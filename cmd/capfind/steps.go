@@ -2,8 +2,11 @@ package main
 
 import (
 	"fmt"
+	"math"
 	"strconv"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/capfind/capfind/analysis"
 	"github.com/capfind/capfind/loadgen"
@@ -99,7 +102,7 @@ func gain(before []analysis.Step, s *analysis.Step) string {
 	for i := len(before) - 1; i >= 0; i-- {
 		if before[i].Phase == analysis.PhaseLadder && before[i].Concurrency < s.Concurrency {
 			if g, ok := analysis.Gain(&before[i], s).Gain.Value(); ok {
-				return fmt.Sprintf("%+.0f %%", g*100)
+				return fmt.Sprintf("%+.0f %%", math.Round(g*100)+0) // the sum of -0 and 0 is 0
 			}
 			return "n/a"
 		}
@@ -135,11 +138,11 @@ func seconds(n analysis.Number) string {
 	switch {
 	case !ok:
 		return "n/a"
-	case v >= 10:
+	case v >= 9.9995:
 		return strconv.FormatFloat(v, 'f', 1, 64) + " s"
-	case v < 0.001:
+	case v < 0.00095:
 		return strconv.FormatFloat(v*1000, 'f', 2, 64) + " ms"
-	case v >= 0.1:
+	case v >= 0.09995:
 		return strconv.FormatFloat(v*1000, 'f', 0, 64) + " ms"
 	}
 	return strconv.FormatFloat(v*1000, 'f', 1, 64) + " ms"
@@ -148,13 +151,26 @@ func seconds(n analysis.Number) string {
 // seconds64 is a time as a known figure in seconds.
 func seconds64(d time.Duration) analysis.Number { return loadgen.Known(d.Seconds()) }
 
-// stepTable is the whole table.
-func (n naming) stepTable(steps []analysis.Step) string {
+// unlimited is the width of what is no terminal: nothing is cut for it.
+const unlimited = math.MaxInt
+
+// stepTable is the whole table, or the fewest of its columns where it would be
+// wider than the terminal.
+func (n naming) stepTable(steps []analysis.Step, columns int) string {
 	rows := [][]string{n.header()}
 	for i := range steps {
 		rows = append(rows, n.stepRow(steps, i))
 	}
-	return table(rows)
+	whole := table(rows)
+	for line := range strings.Lines(whole) {
+		if utf8.RuneCountInString(line) > columns { // with its line end: the last column stays free
+			for i := range rows {
+				rows[i] = pick(rows[i], narrowColumns)
+			}
+			return table(rows)
+		}
+	}
+	return whole
 }
 
 // bytesOf writes an amount of data as file managers do: 340 MB, 1.2 GB.

@@ -22,7 +22,7 @@ func (a *app) sweepCommand() *cli.Command {
 			"throughput gain, resources), then searches the exact limit between the last good and the\n" +
 			"first bad step. Ctrl-C ends it in order and keeps what was found; --resume goes on.",
 		Flags: append([]cli.Flag{
-			&cli.IntFlag{Name: "require-limit", Usage: "exit with 99 where the limit is below `N`"},
+			&cli.IntFlag{Name: "require-limit", Usage: "exit with 99 where the limit is below `N`", DefaultText: "none"},
 		}, benchFlags(sweepSections...)...),
 		Action: a.sweepAction,
 	}

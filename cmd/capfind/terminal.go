@@ -3,6 +3,7 @@ package main
 import (
 	"io"
 	"os"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -36,24 +37,31 @@ func isTerminal(stream any) bool {
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
-// width returns the columns of the terminal behind a stream, 80 where that is
-// unknown.
+// width returns the columns of the terminal behind a stream; elsewhere what
+// COLUMNS says, or 80.
 func width(stream io.Writer) int {
 	if f, ok := stream.(*os.File); ok {
 		if columns, _, err := term.GetSize(int(f.Fd())); err == nil && columns > 0 {
 			return columns
 		}
 	}
+	if columns, err := strconv.Atoi(os.Getenv("COLUMNS")); err == nil && columns > 0 {
+		return columns
+	}
 	return 80
 }
 
 // fit cuts a line to the width of the terminal, so that repainting it never
-// leaves a part of it behind.
+// leaves a part of it behind; at a comma where there is one.
 func fit(line string, columns int) string {
 	if utf8.RuneCountInString(line) < columns {
 		return line
 	}
-	return string([]rune(line)[:columns-1])
+	cut := string([]rune(line)[:max(columns-1, 0)])
+	if comma := strings.LastIndex(cut, ", "); comma > 0 {
+		return cut[:comma]
+	}
+	return cut
 }
 
 // table lines up rows in columns; numbers to the right, the first column and

@@ -2,7 +2,6 @@ package main
 
 import (
 	"errors"
-	"fmt"
 	"os"
 
 	"github.com/urfave/cli/v2"
@@ -35,14 +34,17 @@ func (a *app) validateCommand() *cli.Command {
 			if c.Bool("resolved") {
 				return a.print(string(f.YAML()))
 			}
-			return a.print(fmt.Sprintf("%s is valid\n", args[0]))
+			if args[0] == "-" {
+				args[0] = "stdin"
+			}
+			return a.print(args[0] + " is valid\n")
 		},
 	}
 }
 
 // readConfig reads the file, if any, under the environment and the flags.
 func (a *app) readConfig(c *cli.Context, path string, sections ...section) (*config.File, error) {
-	given, err := overrides(c, os.Environ(), sections...)
+	given, err := overrides(c, a.args, os.Environ(), sections...)
 	if err != nil {
 		return nil, err
 	}

@@ -85,7 +85,7 @@ type Telemetry struct {
 // Output says where results go.
 type Output struct {
 	Dir   string `yaml:"dir"`                   // folder that result directories are made in, relative to where capfind runs
-	Name  string `yaml:"name,omitempty"`        // start of the result directory's name; empty: the command, or the preset
+	Name  string `yaml:"name,omitempty"`        // start of the result directory's name; empty: the command
 	Texts bool   `yaml:"store_texts,omitempty"` // keep prompts and generated texts in the result files
 }
 
