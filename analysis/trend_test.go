@@ -45,6 +45,28 @@ func TestTrendInCorrelatedNoise(t *testing.T) {
 	}
 }
 
+// A change of nothing within +-50 % is not "steady".
+func TestUnevenIsNotSteady(t *testing.T) {
+	const uneven, steady = "too uneven to tell", "steady"
+	for seed := range uint64(20) {
+		rng := rand.New(rand.NewPCG(seed, 3))
+		for _, c := range []struct {
+			noise float64
+			want  string
+		}{{0.01, steady}, {1.5, ""}} {
+			s := wobble(rng, 24, 0, c.noise, 0)
+			test := s.Test()
+			wide := test.High.Or(0)-test.Low.Or(0) > 0.4
+			if said := strings.Contains(test.Sentence, steady); wide && said || c.want == steady && !said {
+				t.Errorf("noise %v: %s", c.noise, test.Sentence)
+			}
+			if small := math.Abs(test.Change.Or(0)) <= 0.1; wide && small && !test.Degrading && !strings.Contains(test.Sentence, uneven) {
+				t.Errorf("noise %v: %s", c.noise, test.Sentence)
+			}
+		}
+	}
+}
+
 func TestTrendWords(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 1))
 	up := wobble(rng, 60, 0.3, 0.01, 0)

@@ -24,7 +24,7 @@ func (t Target) URL(path string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	base := strings.TrimRight(u.EscapedPath(), "/")
+	base := withoutEndpoint(strings.TrimRight(u.EscapedPath(), "/"))
 	if openAIPath(path) {
 		path = strings.TrimPrefix(path, "/v1")
 		if !namesAPI(base) {
@@ -43,12 +43,25 @@ func (t Target) URL(path string) (string, error) {
 	return u.String(), nil
 }
 
+// endpoints are the ends of an address that people copy whole out of an example,
+// though only what comes before is the base.
+var endpoints = []string{"/chat/completions", "/completions", "/models", "/api/chat", "/api/generate", "/generate_stream", "/generate"}
+
+func withoutEndpoint(base string) string {
+	for _, end := range endpoints {
+		if before, ok := strings.CutSuffix(base, end); ok {
+			return strings.TrimRight(before, "/")
+		}
+	}
+	return base
+}
+
 // base parses base_url. Its messages never repeat credentials.
 func (t Target) base() (*url.URL, error) {
 	if t.BaseURL == "" {
 		return nil, errors.New("base_url is empty: give the server's address, e.g. http://127.0.0.1:8000/v1")
 	}
-	u, err := url.Parse(escapeStrayPercent(t.BaseURL))
+	u, err := url.Parse(EscapeStrayPercent(t.BaseURL))
 	if err != nil {
 		var parse *url.Error
 		if errors.As(err, &parse) {
@@ -86,9 +99,9 @@ func namesAPI(base string) bool {
 	return false
 }
 
-// escapeStrayPercent escapes every % of a URL's path and query that begins no
-// escape, so that a path with a bare % is sent as a person meant it.
-func escapeStrayPercent(s string) string {
+// EscapeStrayPercent escapes every % of a URL that begins no escape, so that a
+// path with a bare % is sent as a person meant it.
+func EscapeStrayPercent(s string) string {
 	var b strings.Builder
 	for i := range len(s) {
 		if s[i] == '%' && !(i+2 < len(s) && isHex(s[i+1]) && isHex(s[i+2])) {

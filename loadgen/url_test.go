@@ -23,6 +23,12 @@ func TestTargetURL(t *testing.T) {
 		{"http://h/100%", "/models", "http://h/100%25/v1/models"},
 		{"http://bob:pw@h/v1", "/models", "http://h/v1/models"},
 		{"http://[::1]:8000", "/models", "http://[::1]:8000/v1/models"},
+		{"http://h/v1/chat/completions", "/models", "http://h/v1/models"},
+		{"http://h/v1/chat/completions/", "/chat/completions", "http://h/v1/chat/completions"},
+		{"http://h/llm/v1/completions?k=1", "/metrics", "http://h/llm/metrics?k=1"},
+		{"http://h/v1/models", "/chat/completions", "http://h/v1/chat/completions"},
+		{"http://h/api/chat", "/api/chat", "http://h/api/chat"},
+		{"http://h/x/generate_stream", "/models", "http://h/x/v1/models"},
 		{"http://h/v1#part", "/models", "http://h/v1/models"},
 	} {
 		got, err := Target{BaseURL: test.base}.URL(test.path)

@@ -11,7 +11,7 @@ import (
 
 // Difference is a key whose value is not the same in two configs.
 type Difference struct {
-	Key      string // path, e.g. sweep.concurrency[3]
+	Key      string // path, e.g. stop.slo[1].max
 	Old, New string // as JSON; empty where the key is absent
 }
 
@@ -72,6 +72,15 @@ func plain(v any) any {
 	return out
 }
 
+// hasParts reports whether a value is itself a list or a section.
+func hasParts(v any) bool {
+	switch v.(type) {
+	case []any, map[string]any:
+		return true
+	}
+	return false
+}
+
 func flatten(prefix string, v any, into map[string]string) {
 	switch v := v.(type) {
 	case map[string]any:
@@ -83,6 +92,11 @@ func flatten(prefix string, v any, into map[string]string) {
 			flatten(key, inner, into)
 		}
 	case []any:
+		if !slices.ContainsFunc(v, hasParts) { // a ladder reads better as a whole
+			data, _ := json.Marshal(v)
+			into[prefix] = string(data)
+			return
+		}
 		for i, inner := range v {
 			flatten(prefix+"["+strconv.Itoa(i)+"]", inner, into)
 		}

@@ -347,8 +347,7 @@ func TestDifferences(t *testing.T) {
 		got = append(got, d.String())
 	}
 	want := []string{
-		"sweep.concurrency[1]: 2, now 5",
-		"sweep.concurrency[2]: (absent), now 10",
+		"sweep.concurrency: [1,2], now [1,5,10]",
 		"sweep.settle: \"500ms\", now 500000000",
 	}
 	if !reflect.DeepEqual(got, want) {

@@ -305,6 +305,23 @@ func TestURLsThatMustWork(t *testing.T) {
 	}
 }
 
+// A % that begins no escape is meant as one; a port that cannot be is told before
+// anything is sent.
+func TestURLsThatAreMended(t *testing.T) {
+	f, err := read("target: {base_url: 'http://host/100%/v1'}")
+	if err != nil || f.Target.BaseURL != "http://host/100%25/v1" {
+		t.Errorf("%v", err)
+	}
+	for url, want := range map[string]string{
+		"http://host:99999/v1": "has port 99999, but ports are 1 to 65535",
+		"http://host:0":        "has port 0, ",
+	} {
+		if _, err := read("target: {base_url: '" + url + "'}"); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", url, err, want)
+		}
+	}
+}
+
 func TestWithoutCredentials(t *testing.T) {
 	for in, want := range map[string]string{
 		"http://user:secret@host/v1":      "http://host/v1",

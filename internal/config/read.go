@@ -68,6 +68,7 @@ func Read(in Input) (*File, error) {
 	f.places = d.places
 	f.source = source
 	f.chooseTarget()
+	f.Target.BaseURL = loadgen.EscapeStrayPercent(f.Target.BaseURL)
 	if t := &f.Target; t.UnixSocket != "" && t.BaseURL == "" && t.Simulator == nil {
 		t.BaseURL = "http://localhost" // the name that goes into the Host header
 	}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -219,6 +220,10 @@ func (c *checker) url(key, raw string) {
 		c.fail(key, "needs http:// or https:// in front, as in http://127.0.0.1:8000/v1")
 	case u.Host == "":
 		c.fail(key, "names no host; write it as in http://127.0.0.1:8000/v1")
+	case u.Port() != "":
+		if n, err := strconv.Atoi(u.Port()); err != nil || n < 1 || n > 65535 {
+			c.fail(key, "has port %s, but ports are 1 to 65535", u.Port())
+		}
 	}
 }
 
