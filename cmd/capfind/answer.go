@@ -100,6 +100,7 @@ func facts(r *sweep.Result) []fact {
 			add(map[bool]string{true: "Trends"}[i == 0], t.Sentence)
 		}
 	}
+	add("Next", next(r))
 	for i, w := range r.Warnings {
 		label := ""
 		if i == 0 {
@@ -108,6 +109,24 @@ func facts(r *sweep.Result) []fact {
 		add(label, w)
 	}
 	return out
+}
+
+// next says what to do about a verdict that is no answer yet.
+func next(r *sweep.Result) string {
+	switch r.Verdict {
+	case sweep.ClientLimited:
+		return "close what else runs here, or load from a larger machine; capfind selftest shows how much this one can drive"
+	case sweep.Unstable:
+		return "measure again while nothing else uses the server; capfind soak shows how it changes over hours"
+	case sweep.FailedAtFirstStep:
+		return "begin with fewer requests in flight (--concurrency), or ask whether the threshold that broke fits this model"
+	case sweep.NotReached:
+		if r.Command == "rate" {
+			return "try higher rates (--rates)"
+		}
+		return "be content with that, or go on with more requests in flight (--concurrency)"
+	}
+	return ""
 }
 
 // production says what to set production to.

@@ -127,3 +127,25 @@ func TestUnfinishedAnswer(t *testing.T) {
 		t.Errorf("a complete run goes on:\n%s", text)
 	}
 }
+
+// A verdict that is no answer yet says what to do; one that is does not.
+func TestNextStep(t *testing.T) {
+	for _, tt := range []struct {
+		command string
+		verdict sweep.Verdict
+		want    string
+	}{
+		{"sweep", sweep.ClientLimited, "capfind selftest"},
+		{"sweep", sweep.Unstable, "measure again"},
+		{"sweep", sweep.FailedAtFirstStep, "--concurrency"},
+		{"sweep", sweep.NotReached, "--concurrency"},
+		{"rate", sweep.NotReached, "--rates"},
+		{"sweep", sweep.LimitFound, ""},
+		{"run", sweep.NotMet, ""},
+	} {
+		text := answerText(&sweep.Result{Command: tt.command, Verdict: tt.verdict, Complete: true}, style{}, 100, "d")
+		if tt.want == "" && strings.Contains(text, "Next ") || !strings.Contains(text, tt.want) {
+			t.Errorf("%s, %s: %q is not in\n%s", tt.command, tt.verdict, tt.want, text)
+		}
+	}
+}
