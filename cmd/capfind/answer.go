@@ -82,7 +82,9 @@ func facts(r *sweep.Result) []fact {
 		}
 	}
 	if r.Command == "sweep" || r.Command == "import" {
-		add("Production", production(r.Recommendation))
+		if r.Complete || r.Limit != nil { // a ladder that was cut short recommends its last step
+			add("Production", production(r.Recommendation))
+		}
 		add("Ladder", ladderWords(r.Ladder))
 	}
 	if b := r.Bottleneck; b != nil {
@@ -139,7 +141,10 @@ func production(rec *analysis.Recommendation) string {
 		return strings.Join(rec.Reasons, "; ")
 	}
 	text := fmt.Sprintf("set it to %.0f-%s requests in flight", low, rec.High.Format(0))
-	if low == rec.High.Or(0) {
+	switch {
+	case low == rec.High.Or(0) && low == 1:
+		text = "set it to 1 request in flight"
+	case low == rec.High.Or(0):
 		text = fmt.Sprintf("set it to %.0f requests in flight", low)
 	}
 	if safe, ok := rec.BurstSafe.Value(); ok && safe >= 1 {

@@ -47,7 +47,7 @@ func (b *bench) conclude(r *sweep.Result, measured error, format string) error {
 		// No report: it would have no more room than the result.
 		return fmt.Errorf("%w\n%s; then go on with: capfind %s --resume %s", measured, remedy(measured), r.Command, b.store.Dir())
 	}
-	written := b.writeReport(r)
+	written := b.console.during("writing the report", func() error { return b.writeReport(r) })
 	if measured != nil {
 		b.logf("what was measured until then is in %s", b.store.Dir())
 		return errors.Join(measured, written)

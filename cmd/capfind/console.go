@@ -131,6 +131,26 @@ func (c *console) reading(name string) func(read, total int64) {
 	}
 }
 
+// during does something and shows what it is once that takes longer than people
+// wait without a word.
+func (c *console) during(what string, do func() error) error {
+	done := false // under the lock: nothing is shown of what is over
+	timer := time.AfterFunc(patience, func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if !done && !c.quiet {
+			c.show("  " + what)
+		}
+	})
+	err := do()
+	timer.Stop()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	done = true
+	c.wipe()
+	return err
+}
+
 // clear wipes what is shown of something that has ended.
 func (c *console) clear() {
 	c.mu.Lock()

@@ -2,8 +2,10 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/capfind/capfind/analysis"
@@ -36,6 +38,26 @@ func TestReadingIsShown(t *testing.T) {
 		if got := out.String(); got != tt.want {
 			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
 		}
+	}
+}
+
+// What takes a while is named after a while, and never once it is over.
+func TestDuring(t *testing.T) {
+	for _, tt := range []struct {
+		takes time.Duration
+		quiet bool
+		want  string
+	}{{time.Second, false, ""}, {3 * time.Second, false, "  rendering x\n"}, {3 * time.Second, true, ""}} {
+		synctest.Test(t, func(t *testing.T) {
+			var out bytes.Buffer
+			failed := errors.New("failed")
+			c := newConsole(&out, tt.quiet, byConcurrency)
+			err := c.during("rendering x", func() error { time.Sleep(tt.takes); return failed })
+			time.Sleep(time.Minute)
+			if out.String() != tt.want || err != failed {
+				t.Errorf("after %v: %q, want %q (%v)", tt.takes, out.String(), tt.want, err)
+			}
+		})
 	}
 }
 
@@ -122,6 +144,13 @@ func TestUnfinishedAnswer(t *testing.T) {
 				t.Errorf("%d steps: %q is not in\n%s", steps, want, text)
 			}
 		}
+	}
+	low := &analysis.Recommendation{Low: loadgen.Known(1), High: loadgen.Known(1)}
+	if text := answerText(&sweep.Result{Command: "sweep", Recommendation: low}, style{}, 60, "d"); strings.Contains(text, "Production") {
+		t.Errorf("a ladder that was cut short recommends:\n%s", text)
+	}
+	if text := answerText(&sweep.Result{Command: "sweep", Recommendation: low, Complete: true}, style{}, 60, "d"); !strings.Contains(text, "set it to 1 request in flight\n") {
+		t.Errorf("one request:\n%s", text)
 	}
 	if text := answerText(&sweep.Result{Command: "sweep", Complete: true}, style{}, 60, "results/x"); strings.Contains(text, "--resume") {
 		t.Errorf("a complete run goes on:\n%s", text)

@@ -111,7 +111,8 @@ func (a *app) renderAgain(c *cli.Context, dir string, r *sweep.Result, out strin
 	if c.IsSet("price") {
 		o.PricePerHour = loadgen.Known(c.Float64("price"))
 	}
-	if err := renderInto(dir, r, o); err != nil {
+	progress := newConsole(a.stderr, c.Bool("quiet"), namingOf(r.Command))
+	if err := progress.during("rendering "+dir, func() error { return renderInto(dir, r, o) }); err != nil {
 		return err
 	}
 	if !c.Bool("quiet") {
