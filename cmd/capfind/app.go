@@ -58,6 +58,7 @@ func (a *app) cli() *cli.App {
 	for _, command := range c.Commands {
 		command.OnUsageError = func(_ *cli.Context, err error, _ bool) error { return usageError{err} }
 		command.HideHelpCommand = true
+		command.UsageText = strings.TrimRight("capfind "+command.Name+" [flags] "+command.ArgsUsage, " ")
 	}
 	c.OnUsageError = func(_ *cli.Context, err error, _ bool) error { return usageError{err} }
 	return c

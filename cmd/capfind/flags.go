@@ -41,10 +41,15 @@ func keyFlags(sections ...section) []keyFlag {
 // that is configured; elsewhere one flag takes the whole section as YAML.
 const simulator section = "target.simulator"
 
+// rates is the ladder of capfind rate, no part of a single load.
+const rates section = "load.rates"
+
 func belongs(k config.Key, s section) bool {
 	switch {
 	case k.Path == simulator:
 		return s == "target"
+	case k.Path == rates: // of one command only
+		return s == rates
 	case strings.HasPrefix(k.Path, "load.goodput"):
 		return k.Section && s == "load"
 	case k.Section || strings.HasPrefix(k.Path, simulator+".") && s != simulator:

@@ -56,7 +56,7 @@ func qpsOf(f *config.File, share float64) (sweep.QPSConfig, error) {
 }
 
 func (a *app) rateCommand() *cli.Command {
-	sections := append([]section{"sweep.exact", "sweep.settle"}, loadSections...)
+	sections := append([]section{rates, "sweep.exact", "sweep.settle"}, loadSections...)
 	return &cli.Command{
 		Name:      "rate",
 		Usage:     "the highest arrival rate that keeps the SLO",

@@ -10,7 +10,7 @@ import (
 )
 
 // allSections are the parts of the configuration, in its order.
-var allSections = []section{"preset", "target", "workload", "load", "sweep", "stop", "recommend", "telemetry", "output", "report"}
+var allSections = []section{"preset", "target", "workload", "load", rates, "sweep", "stop", "recommend", "telemetry", "output", "report"}
 
 func (a *app) validateCommand() *cli.Command {
 	return &cli.Command{
