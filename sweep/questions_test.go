@@ -131,7 +131,10 @@ func (s starved) Run(ctx context.Context, l loadgen.Load) (loadgen.Run, error) {
 }
 
 func TestSoakCatchesALeak(t *testing.T) {
-	const runs = 12
+	runs := 12
+	if raceDetector { // which makes minutes of it, and sees no more
+		runs = 2
+	}
 	for _, c := range []struct {
 		name    string
 		leak    float64

@@ -53,14 +53,10 @@ func TestSoakGoesOn(t *testing.T) {
 				t.Errorf("slice %d begins at %v, within the one before", i, b.AtSeconds)
 			}
 		}
-		err = sweep.ReadSamples(dir+"/"+sweep.SamplesFile, func(l sweep.SampleLine) error {
+		for _, l := range samples(t, dir+"/"+sweep.SamplesFile) {
 			if l.Request.PromptIndex < prompts {
 				t.Errorf("prompt %d was sent twice", l.Request.PromptIndex)
 			}
-			return nil
-		})
-		if err != nil {
-			t.Fatal(err)
 		}
 	})
 }

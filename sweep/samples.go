@@ -167,34 +167,3 @@ func (a *archive) close() error {
 	}
 	return a.file.Close()
 }
-
-// ReadSamples calls each with every line of a samples file, in order; an error
-// that it returns ends the reading and is returned.
-func ReadSamples(path string, each func(SampleLine) error) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return fmt.Errorf("reading samples: %w", err)
-	}
-	defer f.Close()
-	zr, err := gzip.NewReader(bufio.NewReader(f))
-	if errors.Is(err, io.EOF) {
-		return nil // no step was finished
-	}
-	if err != nil {
-		return fmt.Errorf("reading samples: %s: %w", path, err)
-	}
-	dec := json.NewDecoder(zr)
-	for n := 1; ; n++ {
-		var line SampleLine
-		err := dec.Decode(&line)
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("reading samples: %s: line %d: %w", path, n, err)
-		}
-		if err := each(line); err != nil {
-			return err
-		}
-	}
-}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/capfind/capfind/analysis"
@@ -155,9 +156,12 @@ func (s *session) soakRun(ctx context.Context, k *soak) error {
 	o.rules = s.soakRules()
 	o.collect = k.sample
 	o.lost = func(*loadgen.Sample) bool { return false }
-	o.kept = func() []loadgen.Sample { return k.kept }
+	o.kept = func() []loadgen.Sample {
+		stop() // the step is stored next: a snapshot must neither get in its way nor come after it
+		return k.kept
+	}
 	step, err := s.measure(ctx, o)
-	stop()
+	stop() // where there was no run
 	k.finish()
 	s.memory(k, first, step.StartedAt)
 	return err
@@ -220,7 +224,8 @@ func (k *soak) finish() {
 
 // keepSnapshots stores the result whenever a slice is closed, from a goroutine
 // of its own: a slow disk must not hold up the load. What it stores is a copy,
-// for the result itself belongs to the run under way.
+// for the result itself belongs to the run under way. stop waits for the last one;
+// further calls do nothing.
 func (s *session) keepSnapshots(k *soak) (stop func()) {
 	if s.Journal == nil {
 		return func() {}
@@ -247,14 +252,14 @@ func (s *session) keepSnapshots(k *soak) (stop func()) {
 			}
 		}
 	}()
-	return func() {
+	return sync.OnceFunc(func() {
 		k.closed = nil
 		close(snapshots)
 		<-done
 		if trouble != nil {
 			s.warn("the result could not be stored while the soak ran: %v", trouble)
 		}
-	}
+	})
 }
 
 // memory fills in what the server's metrics said of its memory in each slice.

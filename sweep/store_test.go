@@ -55,16 +55,12 @@ func essenceOf(t *testing.T, r *sweep.Result, dir string) essence {
 		e.samples = append(e.samples, 0)
 	}
 	prompts := map[int]bool{}
-	err := sweep.ReadSamples(filepath.Join(dir, sweep.SamplesFile), func(l sweep.SampleLine) error {
+	for _, l := range samples(t, filepath.Join(dir, sweep.SamplesFile)) {
 		e.samples[l.Step]++
 		if prompts[l.Request.PromptIndex] {
 			t.Errorf("prompt %d was sent twice", l.Request.PromptIndex)
 		}
 		prompts[l.Request.PromptIndex] = true
-		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
 	}
 	return e
 }
