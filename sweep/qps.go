@@ -243,7 +243,15 @@ func (s *session) qpsAnswer(q QPSConfig, a *QPSAnswer) {
 	if a.Why == "" {
 		a.Why = s.whyNotReached()
 	}
-	r.Sentence = fmt.Sprintf("%s req/s was not reached: the highest rate was %s req/s; %s", figure(q.Rate), a.HighestRate.Format(2), a.Why)
+	r.Sentence = a.missed()
+}
+
+// missed says that the rate was not reached; no step may have told what was.
+func (a *QPSAnswer) missed() string {
+	if !a.HighestRate.IsKnown() {
+		return fmt.Sprintf("whether %s req/s can be reached was not seen: %s", figure(a.Target), a.Why)
+	}
+	return fmt.Sprintf("%s req/s was not reached: the highest rate was %s req/s; %s", figure(a.Target), a.HighestRate.Format(2), a.Why)
 }
 
 func (a *QPSAnswer) words() string {
