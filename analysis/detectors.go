@@ -221,6 +221,36 @@ func (d *diagnosis) slowAlone() (Bottleneck, bool) {
 		Evidence: []string{shapeLine(d.bad)}}, true
 }
 
+// unstreamed sees slots where the answers come in one piece, so that only the
+// fitted curve of the throughput can tell.
+func (d *diagnosis) unstreamed() (Bottleneck, bool) {
+	if d.full != nil || d.Curve == nil || d.Curve.Model != modelSlots {
+		return Bottleneck{}, false
+	}
+	run := d.Curve.Parameters["slots"]
+	var at, top *Step
+	for _, s := range d.steps {
+		if !s.Verdict().E2E.Mean.IsKnown() || s.Verdict().SuccessRate.Or(0) < failing {
+			continue
+		}
+		if at == nil || float64(s.Concurrency) <= run {
+			at = s
+		}
+		top = s
+	}
+	if top == nil || float64(top.Concurrency) < 1.1*run {
+		return Bottleneck{}, false
+	}
+	lines := make([]string, 0, 2)
+	for _, s := range []*Step{at, top} {
+		v := s.Verdict()
+		lines = append(lines, fmt.Sprintf("at %d: %s req/s, E2E %s", s.Concurrency, v.RequestThroughput.Format(2), millis(v.E2E.Mean)))
+	}
+	return Bottleneck{Kind: KindSlots, Evidence: lines,
+		Sentence: fmt.Sprintf("slots: about %.0f requests run at once and the others wait: beyond, throughput stands still while E2E grows to %s at N = %d; the answers are not streamed, so the curve alone tells; %s",
+			run, millis(top.Verdict().E2E.Mean), top.Concurrency, cure(KindSlots, d.Server))}, true
+}
+
 // memoryBandwidth sees a time per token that grows with the requests in flight.
 func (d *diagnosis) memoryBandwidth() (Bottleneck, bool) {
 	s, t := d.loaded()

@@ -88,7 +88,8 @@ func Diagnose(steps []Step, c Context) Bottleneck {
 	d := newDiagnosis(steps, c)
 	b := d.kind(steps)
 	b.Shares = d.shares(d.lastGood(), b.Kind)
-	if s := d.full; s != nil && b.Shares != nil && s.Concurrency > b.Shares.Concurrency {
+	// A step that was cut short shows how the overload began, not how it is.
+	if s := d.full; s != nil && b.Shares != nil && s.Abandoned == "" && float64(s.Concurrency) >= 1.1*float64(b.Shares.Concurrency) {
 		b.Overload = d.shares(s, b.Kind)
 	}
 	return b
@@ -99,7 +100,7 @@ func (d *diagnosis) kind(steps []Step) Bottleneck {
 		return b
 	}
 	failures := []func() (Bottleneck, bool){d.crash, d.turnedAway, d.errorRate}
-	shapes := []func() (Bottleneck, bool){d.kvCache, d.frontEnd, d.slots, d.prefill, d.memoryBandwidth, d.slowAlone}
+	shapes := []func() (Bottleneck, bool){d.kvCache, d.frontEnd, d.slots, d.prefill, d.memoryBandwidth, d.slowAlone, d.unstreamed}
 	order := append(failures, shapes...)
 	by := binding(d.Limits, d.bad)
 	if by != "success_rate" {

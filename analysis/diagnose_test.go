@@ -238,6 +238,24 @@ func TestDiagnose(t *testing.T) {
 	}
 }
 
+// TestUnstreamed tells slots by the curve where nothing but E2E is known.
+func TestUnstreamed(t *testing.T) {
+	steps := slotSteps()
+	for i := range steps {
+		steps[i].Whole.TTFT, steps[i].Whole.TPOT = Dist{}, Dist{}
+	}
+	b := Diagnose(steps, Context{Curve: &Curve{Model: modelSlots, Parameters: map[string]float64{"slots": 64}}, Server: "ollama 0.12"})
+	if b.Kind != KindSlots || !strings.Contains(b.Sentence, "about 64 requests run at once") || !strings.Contains(b.Sentence, "E2E grows to 3281 ms at N = 100") {
+		t.Errorf("%s: %s", b.Kind, b.Sentence)
+	}
+	if len(b.Evidence) != 2 || b.Evidence[0] != "at 64: 30.48 req/s, E2E 2100 ms" {
+		t.Errorf("evidence %q", b.Evidence)
+	}
+	if b := Diagnose(steps, Context{Curve: &Curve{Model: modelSlots, Parameters: map[string]float64{"slots": 95}}}); b.Kind == KindSlots {
+		t.Errorf("slots that were hardly passed are claimed: %s", b.Sentence)
+	}
+}
+
 // TestCrashThatWasSeen tells a crash from failures by what the sweep saw: of the
 // requests that a dying server cuts off most are cancelled with the step.
 func TestCrashThatWasSeen(t *testing.T) {

@@ -5,6 +5,8 @@ import (
 	"math"
 
 	"gonum.org/v1/gonum/stat/distuv"
+
+	"github.com/capfind/capfind/loadgen"
 )
 
 // Isotonic returns the best fit to values by weighted least squares that never
@@ -32,16 +34,16 @@ func Isotonic(values, weights []float64) []float64 {
 	return out
 }
 
-// Violation is a measured value that contradicts monotonicity.
+// Violation is a measured time that contradicts monotonicity.
 type Violation struct {
 	Concurrency float64
-	Value       float64
+	Value       float64 // seconds
 	Expected    float64 // what the isotonic fit has there
 	Errors      float64 // how many standard errors lie between
 }
 
 func (v Violation) String() string {
-	return fmt.Sprintf("%.4g at %s, %.4g would fit the other steps (%.1f standard errors)", v.Value, number(v.Concurrency), v.Expected, v.Errors)
+	return fmt.Sprintf("%s at %s, %s would fit the other steps (%.1f standard errors)", millis(loadgen.Known(v.Value)), number(v.Concurrency), millis(loadgen.Known(v.Expected)), v.Errors)
 }
 
 // violationGate is the share of a value below which no deviation counts.

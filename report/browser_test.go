@@ -18,6 +18,8 @@ import (
 	cdppage "github.com/chromedp/cdproto/page"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
+
+	"github.com/capfind/capfind/analysis"
 )
 
 // need skips a test on a machine that lacks a tool, except in CI, where a
@@ -192,6 +194,11 @@ func allPages(t *testing.T) map[string][]byte {
 		pages[name] = render(t, b, Options{Telemetry: b.telemetry(), PricePerHour: number(2.5)})
 	}
 	slots := slotsFixture()
+	queue := slots.telemetry() // of a server that counts nothing but its requests
+	for i := range queue {
+		queue[i] = analysis.TelemetryPoint{At: queue[i].At, Running: queue[i].Running, Waiting: queue[i].Waiting, KVCache: number(0)}
+	}
+	pages["lone"] = render(t, slots, Options{Telemetry: queue})
 	pages["slots-zh"] = render(t, slots, Options{Language: Chinese, Telemetry: slots.telemetry()})
 	return pages
 }
@@ -205,6 +212,16 @@ const layout = `(() => {
   if (document.documentElement.scrollWidth > innerWidth + 1) {
     const wide = [...document.querySelectorAll("body *")].filter((e) => e.getBoundingClientRect().right > innerWidth + 1 && !e.closest(".scroll,pre,svg"));
     bad.push("the page is " + document.documentElement.scrollWidth + " wide in " + innerWidth + ": " + wide.slice(0, 3).map((e) => e.tagName + "." + e.className).join(" "));
+  }
+  const line = 1.6 * parseFloat(getComputedStyle(document.body).fontSize);
+  for (const p of document.querySelectorAll(".subtitle .part")) {
+    if (p.textContent.length < 28 && p.getBoundingClientRect().height > 1.5 * line) bad.push("broken within: " + p.textContent);
+  }
+  for (const c of document.querySelectorAll(".prose code")) {
+    if (c.getClientRects().length > 1) bad.push("broken within: " + c.textContent);
+  }
+  for (const f of document.querySelectorAll("figure")) {
+    if (innerWidth >= 1200 && f.getBoundingClientRect().width > 0.6 * innerWidth) bad.push("a lone chart fills the page: " + f.id);
   }
   for (const s of document.querySelectorAll(".steps .scroll")) {
     if (innerWidth >= 1200 && s.scrollWidth > s.clientWidth + 1) bad.push("the step table is " + s.scrollWidth + " wide in " + s.clientWidth);
@@ -231,7 +248,7 @@ func TestPagesInBrowser(t *testing.T) {
 	for name, html := range allPages(t) {
 		t.Run(name, func(t *testing.T) {
 			b := open(t, parent, 1280, 900, html)
-			for _, width := range []int64{1280, 900, 390} {
+			for _, width := range []int64{1280, 900, 375} {
 				b.run(emulation.SetDeviceMetricsOverride(width, 900, 1, false))
 				var bad []string
 				b.eval(layout, &bad)

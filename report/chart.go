@@ -156,6 +156,16 @@ func (c *chart) values() []float64 {
 	return all
 }
 
+// allZero reports whether nothing on the chart is ever above 0.
+func (c *chart) allZero() bool {
+	for _, y := range c.values() {
+		if y > 0 {
+			return false
+		}
+	}
+	return true
+}
+
 // empty reports whether there is nothing to draw.
 func (c *chart) empty() bool {
 	for _, s := range c.series {

@@ -125,6 +125,9 @@ func (c *Comparison) answers() {
 	unknown := analysis.Number{}
 	c.add("limit", c.w.say("compare.limit"), true, whole, func(i int) (analysis.Number, analysis.Number, bool) {
 		r := c.subjects[i].Result
+		if r.Verdict == sweep.Unstable {
+			return unknown, unknown, false
+		}
 		if r.Limit == nil {
 			return r.Ladder.LastGood, unknown, r.Ladder.LastGood.IsKnown()
 		}

@@ -67,7 +67,7 @@ func (c *Comparison) judge() {
 			if !ok || !ch.Worse || math.Abs(rel) <= limit || ch.Significant != nil && !*ch.Significant {
 				continue
 			}
-			c.Regressions = append(c.Regressions, c.w.say("compare.regression", c.Names[i], row.Name, row.Shown[i], row.Shown[0], change(ch.Relative), percent(number(limit), 1)))
+			c.Regressions = append(c.Regressions, c.w.say("compare.regression", c.Names[i], row.Name, row.Shown[i], row.Shown[0], change(ch.Relative)))
 		}
 	}
 }

@@ -3,6 +3,7 @@ package report
 import (
 	"html/template"
 	"io"
+	"math"
 	"strings"
 
 	"github.com/capfind/capfind/analysis"
@@ -36,7 +37,7 @@ func (c *Comparison) HTML(w io.Writer) error {
 	p := &comparePage{page: page{Lang: c.w.lang, Policy: policy(css, js), CSS: template.CSS(css), JS: template.JS(js), W: c.w,
 		Title: strings.Join(c.Names, " – "), Kind: c.w.say("compare.title")},
 		Figures: c.table(), Differences: filled(c.differenceTable()), Notes: c.Notes, Regressions: c.Regressions,
-		Gated: c.o.FailIfWorse.IsKnown(), Threshold: percent(c.o.FailIfWorse, 1)}
+		Gated: c.o.FailIfWorse.IsKnown(), Threshold: shareText(c.o.FailIfWorse)}
 	for i, s := range c.subjects {
 		v := newView(s.Result, c.w, false)
 		p.Version = s.Result.CapfindVersion
@@ -155,7 +156,7 @@ func (c *Comparison) table() *table {
 	for i, name := range c.Names {
 		t.Head = append(t.Head, name)
 		if i > 0 {
-			t.Head = append(t.Head, c.w.say("compare.change", name), c.w.say("compare.sure"))
+			t.Head = append(t.Head, c.w.say("compare.change", name))
 		}
 	}
 	for _, row := range c.Rows {
@@ -163,7 +164,7 @@ func (c *Comparison) table() *table {
 		for i := range row.Values {
 			cells = append(cells, num(row.Values[i], row.Shown[i]))
 			if i > 0 {
-				cells = append(cells, cell{Text: change(row.Changes[i].Relative), Num: true}, str(c.certainty(row.Changes[i])))
+				cells = append(cells, cell{Text: c.certainty(row.Changes[i]), Num: true})
 			}
 		}
 		t.Rows = append(t.Rows, tableRow{Step: -1, Cells: cells})
@@ -171,19 +172,21 @@ func (c *Comparison) table() *table {
 	return t
 }
 
-// certainty says whether a change is more than chance, and for which side.
+// certainty writes a change, and whether it is more than chance and for which side.
 func (c *Comparison) certainty(ch Change) string {
+	key := "compare.unknown"
 	switch {
 	case !ch.Relative.IsKnown():
 		return ""
 	case ch.Significant == nil:
-		return c.w.say("compare.unknown")
 	case !*ch.Significant:
-		return c.w.say("compare.chance")
+		key = "compare.chance"
 	case ch.Worse:
-		return c.w.say("compare.worse")
+		key = "compare.worse"
+	default:
+		key = "compare.better"
 	}
-	return c.w.say("compare.better")
+	return c.w.say(key, change(ch.Relative))
 }
 
 func (c *Comparison) differenceTable() *table {
@@ -214,9 +217,9 @@ func (c *Comparison) Markdown(w io.Writer) error {
 		}
 	}
 	if c.o.FailIfWorse.IsKnown() {
-		text := c.w.say("compare.clean", percent(c.o.FailIfWorse, 1))
+		text := c.w.say("compare.clean", shareText(c.o.FailIfWorse))
 		if len(c.Regressions) > 0 {
-			text = c.w.say("compare.regressed", percent(c.o.FailIfWorse, 1))
+			text = c.w.say("compare.regressed", shareText(c.o.FailIfWorse))
 		}
 		b.WriteString("**" + escapeMarkdown(text) + "**\n\n")
 		list(c.Regressions)
@@ -232,4 +235,13 @@ func (c *Comparison) Markdown(w io.Writer) error {
 	b.WriteString(escapeMarkdown(c.w.say("compare.note")) + "\n")
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// shareText writes a share that somebody chose: 5 %, 2.5 %.
+func shareText(n analysis.Number) string {
+	v, ok := n.Value()
+	if !ok {
+		return notKnown
+	}
+	return plain(math.Round(v*1e4)/100) + " %"
 }

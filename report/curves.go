@@ -189,7 +189,7 @@ func (v *view) tradeoff() *chart {
 	c.x = linearAxis(v.w.say("axis.throughput"), 0, high)
 	v.inUnit(c, "E2E")
 	c.spareLabels()
-	c.reading = v.w.say("read.tradeoff")
+	c.reading = v.w.say(map[bool]string{true: "read.tradeoffRate", false: "read.tradeoff"}[v.open])
 	return c
 }
 
@@ -243,7 +243,7 @@ func (v *view) classes() []loadgen.Class {
 	sum := map[loadgen.Class]int{}
 	for i := range v.r.Steps {
 		for class, n := range v.r.Steps[i].Failures {
-			if class != loadgen.Success && n > 0 {
+			if class != loadgen.Success && class != loadgen.Cancelled && n > 0 {
 				sum[class] += n
 			}
 		}

@@ -47,6 +47,14 @@ func (v *view) loadText(s *analysis.Step) string {
 	return loadNumber(v.load(s))
 }
 
+// loadHead heads a column of loads.
+func (v *view) loadHead() string {
+	if v.open {
+		return v.w.say("col.rate")
+	}
+	return v.w.say("col.load")
+}
+
 func (v *view) loadLabel() string {
 	if v.open {
 		return v.w.say("axis.rate")

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"html/template"
 	"io"
+	"regexp"
 	"strings"
 	"sync"
 
@@ -41,7 +42,7 @@ type page struct {
 	Steps        [2]*table // as judged, and over the whole run
 	Validity     *table
 	ValidityText string
-	Refusals     string
+	Refusals     []string
 	Method       *table
 	Command      string
 	Config       string
@@ -237,12 +238,20 @@ type figureData struct {
 func (p *page) With(f figureBlock) figureData { return figureData{p, f} }
 
 // ShareBars draws the parts of the response time next to each other.
-func (p *page) ShareBars(shares []share) template.HTML {
+func (p *page) ShareBars(parts []share) template.HTML {
 	var b strings.Builder
 	at := 0.0
-	for _, s := range shares {
+	for _, s := range parts {
 		fmt.Fprintf(&b, `<rect class="%s" x="%s%%" width="%s%%" height="18"/>`, s.Class, px(at), px(s.Width))
 		at += s.Width
 	}
 	return template.HTML(b.String())
+}
+
+// setting is the name of a server's setting: a flag or an environment variable.
+var setting = regexp.MustCompile(`--[a-z][a-z0-9-]*[a-z0-9]|\bOLLAMA_[A-Z_]+`)
+
+// Prose marks up the settings in a sentence, which must not break across lines.
+func (p *page) Prose(s string) template.HTML {
+	return template.HTML(setting.ReplaceAllString(template.HTMLEscapeString(s), "<code>$0</code>"))
 }

@@ -82,10 +82,13 @@ func (v *view) markdownWhy(b *strings.Builder) {
 		return
 	}
 	b.WriteString("## " + v.w.say("section.why") + "\n\n")
+	if why.Cause != "" {
+		b.WriteString(escapeMarkdown(why.Cause) + "\n\n")
+	}
+	v.list(b, why.Evidence)
 	for _, p := range why.Paragraphs {
 		b.WriteString(escapeMarkdown(p) + "\n\n")
 	}
-	v.list(b, why.Evidence)
 }
 
 func (v *view) list(b *strings.Builder, items []string) {

@@ -54,10 +54,18 @@ func (p picture) render() ([]byte, error) {
 // subtitle names what was measured, and the answer.
 func (v *view) subtitle() string {
 	var parts []string
-	for _, s := range []string{v.r.Target.Model, v.r.Target.Server, v.headline()} {
+	for _, s := range []string{v.r.Target.Model, v.r.Target.Server, v.short()} {
 		if s != "" {
 			parts = append(parts, s)
 		}
 	}
 	return strings.Join(parts, "  ·  ")
+}
+
+// short is the answer without what else was found.
+func (v *view) short() string {
+	if v.r.Verdict == sweep.Unstable {
+		return v.w.name("verdict", string(v.r.Verdict))
+	}
+	return splitList(v.headline())[0]
 }

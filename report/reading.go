@@ -1,6 +1,7 @@
 package report
 
 import (
+	"math"
 	"slices"
 	"time"
 
@@ -59,14 +60,15 @@ func (v *view) config(path ...string) any {
 
 // readThroughput says where throughput ends up, and what the last doubling brought.
 func (v *view) readThroughput(c *chart) string {
-	points := v.points(onLadder, func(s *analysis.Summary) (datum, bool) {
+	take := func(s *analysis.Summary) (datum, bool) {
 		return plus(s.RequestThroughput, analysis.Number{}, figure(s.RequestThroughput))
-	})
+	}
+	points := v.points(onLadder, take)
 	if len(points) < 2 {
 		return ""
 	}
 	first, best := points[0], points[0]
-	for _, p := range points {
+	for _, p := range v.points(anyPhase, take) {
 		if p.y > best.y {
 			best = p
 		}
@@ -74,7 +76,8 @@ func (v *view) readThroughput(c *chart) string {
 	last := points[len(points)-1]
 	before := points[len(points)-2]
 	text := v.w.say("read.throughput", first.text, first.xText, best.text, best.xText)
-	if before.y > 0 {
+	// What little a step completed that was cut short is no throughput to compare.
+	if before.y > 0 && v.r.Steps[last.step].Abandoned == "" && v.r.Steps[before.step].Abandoned == "" {
 		text += v.w.say("read.lastGain", before.xText, last.xText, percent(number(last.y/before.y-1), 1))
 	}
 	return text
@@ -117,6 +120,9 @@ func (v *view) readTPOT() string {
 		return ""
 	}
 	first, last := points[0], points[len(points)-1]
+	if math.Abs(last.y/first.y-1) < 0.05 {
+		return v.w.say("read.tpotFlat", last.text, first.xText, last.xText)
+	}
 	return v.w.say("read.tpot", first.text, first.xText, last.text, last.xText, significant(last.y/first.y))
 }
 

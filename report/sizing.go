@@ -34,7 +34,7 @@ func (v *view) sizing(o Options) *table {
 		}
 		ttft := v.at(n, func(s *analysis.Summary) analysis.Number { return s.TTFT.Mean })
 		residence := plan.Replica.ResidenceSeconds
-		cells := []cell{str(v.w.say(row.key)), num(row.n, whole(row.n)), num(x, perSecond(x, "req/s")), num(tokens, perSecond(tokens, "tok/s")),
+		cells := []cell{str(v.w.say(row.key)), num(row.n, whole(row.n)), num(x, figure(x)), num(tokens, figure(tokens)),
 			num(ttft, seconds(ttft)), num(residence, seconds(residence))}
 		perDay := number(x.Or(0) * 86400)
 		cells = append(cells, num(perDay, roundFigure(perDay)))
@@ -67,7 +67,7 @@ func (v *view) replicas(o Options) *table {
 	for at := niceStep(x / 2); len(demands) < 6; at = niceStep(at * 1.01) {
 		demands = append(demands, analysis.Demand{QPS: at})
 	}
-	t := &table{Caption: v.w.say("section.replicas", significant(z.Growth)),
+	t := &table{Caption: v.w.say("section.replicas", plain(z.Growth)),
 		Head: []string{v.w.say("col.demand"), v.w.say("col.replicas"), v.w.say("col.loadEach"), v.w.say("col.inFlightEach")}}
 	if z.PricePerHour > 0 {
 		t.Head = append(t.Head, v.w.say("col.monthly", o.currency()))

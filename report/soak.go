@@ -1,6 +1,8 @@
 package report
 
 import (
+	"math"
+
 	"github.com/capfind/capfind/analysis"
 	"github.com/capfind/capfind/sweep"
 )
@@ -67,14 +69,17 @@ func (v *view) trendTable() *table {
 	if v.r.Soak == nil {
 		return nil
 	}
-	t := &table{Caption: v.w.say("section.soak"), Head: []string{v.w.say("col.what"), v.w.say("col.change"), v.w.say("col.se"), v.w.say("col.gate"), v.w.say("col.verdict"), v.w.say("col.remark")}}
+	t := &table{Caption: v.w.say("section.soak"), Head: []string{v.w.say("col.what"), v.w.say("col.change"), v.w.say("col.se"), v.w.say("col.gate"), v.w.say("col.verdict")}}
 	for _, x := range v.r.Soak.Trends {
 		verdict, tone := v.w.say("soak.steady"), ""
-		if x.Degrades {
+		switch {
+		case x.Degrades:
 			verdict, tone = v.w.say("soak.degrades"), "bad"
+		case math.Abs(x.Change.Or(0)) > x.Gate:
+			verdict = v.w.say("soak.unclear")
 		}
-		t.Rows = append(t.Rows, tableRow{Step: -1, Tone: tone, Cells: []cell{str(v.w.name("trend", x.Metric)), num(x.Change, change(x.Change)),
-			num(x.SE, percent(x.SE, 1)), num(number(x.Gate), percent(number(x.Gate), 0)), str(verdict), str(x.Sentence)}})
+		t.Rows = append(t.Rows, tableRow{Step: -1, Tone: tone, Cells: []cell{str(capital(v.w.sentence(x.Metric))), num(x.Change, change(x.Change)),
+			num(x.SE, percent(x.SE, 1)), num(number(x.Gate), percent(number(x.Gate), 0)), str(verdict)}})
 	}
 	return filled(t)
 }

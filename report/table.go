@@ -48,7 +48,7 @@ func integer(n int) cell { return cell{Text: count(n), Exact: exact(number(float
 // table lists the values that a chart draws, for those who cannot see it and for
 // those who want the figures.
 func (c *chart) table(v *view) *table {
-	t := &table{Caption: c.title, Head: []string{v.w.say("col.load")}}
+	t := &table{Caption: c.title, Head: []string{v.loadHead()}}
 	if c.xHead != "" {
 		t.Head = append(t.Head, c.xHead)
 	}

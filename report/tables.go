@@ -21,7 +21,7 @@ func (v *view) statCell(d analysis.Dist, name string) cell {
 
 // stepTable is the heart of the report in figures: one row a step.
 func (v *view) stepTable() *table {
-	t := &table{Caption: v.w.say("section.steps"), Head: []string{v.w.say("col.load"), v.w.say("col.phase"), v.w.say("col.requests"),
+	t := &table{Caption: v.w.say("section.steps"), Head: []string{v.loadHead(), v.w.say("col.phase"), v.w.say("col.requests"),
 		v.w.say("fact.success"), v.w.say("col.throughput"), v.w.say("col.efficiency"), v.w.say("col.output"),
 		"TTFT " + v.w.say("stat.mean"), "TTFT p50", "TTFT p95", "TTFT p99", "TPOT " + v.w.say("stat.mean"), "E2E " + v.w.say("stat.mean"),
 		v.w.say("col.verdict")}}
@@ -68,7 +68,7 @@ func (v *view) limitsTable() *table {
 	t := &table{Caption: v.w.say("section.limits"), Head: []string{v.w.say("col.criterion"), v.w.say("col.limit"), v.w.say("col.remark")}}
 	for _, name := range v.criteria() {
 		l := v.r.Limits[name]
-		remark := l.Note
+		remark := v.w.sentence(l.Note)
 		if v.r.Limit != nil && v.r.Limit.BoundBy == name {
 			remark = v.w.say("limit.binding")
 		}
@@ -79,7 +79,7 @@ func (v *view) limitsTable() *table {
 
 // validityTable lists the laws that must hold for the figures to mean what they say.
 func (v *view) validityTable() *table {
-	t := &table{Caption: v.w.say("section.validity"), Head: []string{v.w.say("col.load"), v.w.say("col.check"), v.w.say("col.value"), v.w.say("col.gate"), v.w.say("col.holds"), v.w.say("col.meaning")}}
+	t := &table{Caption: v.w.say("section.validity"), Head: []string{v.loadHead(), v.w.say("col.check"), v.w.say("col.value"), v.w.say("col.gate"), v.w.say("col.holds"), v.w.say("col.meaning")}}
 	for i := range v.r.Steps {
 		s := &v.r.Steps[i]
 		for _, c := range s.Validity {
@@ -88,7 +88,7 @@ func (v *view) validityTable() *table {
 				held, tone = v.w.say("no"), "bad"
 			}
 			t.Rows = append(t.Rows, tableRow{Step: i, Tone: tone, Cells: []cell{str(v.loadText(s)), str(v.w.name("check", c.Check)),
-				num(c.Value, figure(c.Value)), num(c.Gate, figure(c.Gate)), str(held), str(c.Text)}})
+				num(c.Value, figure(c.Value)), num(c.Gate, figure(c.Gate)), str(held), str(v.w.sentence(c.Text))}})
 		}
 	}
 	return t
@@ -115,7 +115,7 @@ func (v *view) validityText() string {
 
 // clientTable shows whether this machine was the limit.
 func (v *view) clientTable() *table {
-	t := &table{Caption: v.w.say("section.client"), Head: []string{v.w.say("col.load"), v.w.say("col.cpu"), v.w.say("col.dispatch"), v.w.say("col.stamp"),
+	t := &table{Caption: v.w.say("section.client"), Head: []string{v.loadHead(), v.w.say("col.cpu"), v.w.say("col.dispatch"), v.w.say("col.stamp"),
 		v.w.say("col.gc"), v.w.say("col.reuse"), v.w.say("col.files"), v.w.say("col.client")}}
 	for i := range v.r.Steps {
 		s := &v.r.Steps[i]
@@ -125,7 +125,7 @@ func (v *view) clientTable() *table {
 		}
 		verdict, tone := v.w.say("client.fine"), ""
 		if len(h.Limits) > 0 {
-			verdict, tone = strings.Join(h.Limits, "; "), "bad"
+			verdict, tone = v.w.sentence(strings.Join(h.Limits, "; ")), "bad"
 		}
 		t.Rows = append(t.Rows, tableRow{Step: i, Tone: tone, Cells: []cell{str(v.loadText(s)), num(h.CPUShare, percent(h.CPUShare, 0)),
 			num(h.DispatchP99Seconds, seconds(h.DispatchP99Seconds)), num(h.StampDelayP99Seconds, seconds(h.StampDelayP99Seconds)),
@@ -160,7 +160,7 @@ func (v *view) clientText() string {
 
 // failureTable lists the classes of failures with an example each.
 func (v *view) failureTable() *table {
-	t := &table{Caption: v.w.say("chart.failures"), Head: []string{v.w.say("col.load"), v.w.say("col.class"), v.w.say("col.count"), v.w.say("col.meaning"), v.w.say("col.example")}}
+	t := &table{Caption: v.w.say("chart.failures"), Head: []string{v.loadHead(), v.w.say("col.class"), v.w.say("col.count"), v.w.say("col.meaning"), v.w.say("col.example")}}
 	for i := range v.r.Steps {
 		s := &v.r.Steps[i]
 		for _, class := range v.classes() {
@@ -189,7 +189,7 @@ func (v *view) environmentTable() *table {
 		add("env.context", count(r.Target.ContextLength))
 	}
 	add("env.metrics", r.Target.MetricsURL)
-	add("env.notes", strings.Join(r.Target.Notes, "; "))
+	add("env.notes", v.w.sentence(strings.Join(r.Target.Notes, "; ")))
 	if !r.StartedAt.IsZero() {
 		add("env.started", day(r.StartedAt))
 	}

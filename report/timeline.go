@@ -38,7 +38,11 @@ func (v *view) timeGroups() []stepTime {
 		}
 		n := number(v.load(s))
 		open := n == v.r.Ladder.LastGood || n == v.r.Ladder.FirstBad || s.Phase == analysis.PhasePoint
-		out = append(out, stepTime{Title: v.w.say("time.step", v.loadText(s)), Open: open, Charts: single(v, charts)})
+		title := v.w.say("time.step", v.loadText(s))
+		if s.Runs > 1 {
+			title = v.w.say("time.runs", title, count(s.Runs))
+		}
+		out = append(out, stepTime{Title: title, Open: open, Charts: single(v, charts)})
 	}
 	return out
 }
@@ -152,8 +156,8 @@ func (v *view) telemetryCharts(points []analysis.TelemetryPoint) []*chart {
 		for _, l := range g.lines {
 			c.add(series{name: v.w.say(l.key), style: l.style.bare(), kind: curve, points: thin(points, start, l.take, g.label == "axis.percent")})
 		}
-		if c.empty() {
-			continue
+		if c.empty() || g.label == "axis.percent" && c.allZero() {
+			continue // a share of nothing, such as the cache of a server that counts none
 		}
 		end := points[len(points)-1].At.Sub(start).Seconds()
 		c.x = timeAxis(v.w.say("axis.time"), end)

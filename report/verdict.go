@@ -34,7 +34,7 @@ var verdictTone = map[sweep.Verdict]string{
 
 func (v *view) verdict() verdict {
 	r := v.r
-	d := verdict{Tone: verdictTone[r.Verdict], Kicker: v.w.name("verdict", string(r.Verdict)), Unit: v.w.say("unit.concurrency"), Sentence: v.headline()}
+	d := verdict{Tone: verdictTone[r.Verdict], Kicker: v.w.name("verdict", string(r.Verdict)), Unit: v.w.say("unit.concurrency"), Sentence: v.meaning()}
 	if d.Tone == "" {
 		d.Tone = "warn"
 	}
@@ -116,11 +116,14 @@ func (v *view) qpsNumber(d *verdict, a *sweep.QPSAnswer) {
 	d.Number = whole(a.Concurrency)
 	if a.Low.IsKnown() && a.High.IsKnown() {
 		d.Interval = rangeText(a.Low, a.High)
-		if c, ok := a.Confidence.Value(); ok {
+		switch c, ok := a.Confidence.Value(); {
+		case ok && whole(a.Low) == whole(a.High):
+			d.Interval = v.w.say("verdict.exact", percent(number(c), 0), whole(a.Low))
+		case ok:
 			d.Interval = v.w.say("verdict.interval", percent(number(c), 0), rangeText(a.Low, a.High))
 		}
 	}
-	d.Bound = v.w.say("verdict.holds", percent(number(a.Share), 0), figure(number(a.Target)))
+	d.Bound = v.w.say("verdict.holds", percent(number(a.Share), 0), plain(a.Target))
 }
 
 // interval says how sure a limit is.
@@ -129,6 +132,8 @@ func (v *view) interval(l analysis.Limit) string {
 	switch {
 	case !l.Low.IsKnown() || !l.High.IsKnown() && !confident:
 		return ""
+	case confident && whole(l.Low) == whole(l.High):
+		return v.w.say("verdict.exact", percent(number(c), 0), whole(l.Low))
 	case confident:
 		return v.w.say("verdict.interval", percent(number(c), 0), rangeText(l.Low, l.High))
 	}
@@ -154,39 +159,68 @@ func (v *view) searched() bool {
 // rule is what a criterion is called.
 func (v *view) rule(name string) string { return v.w.name("rule", name) }
 
-// headline is the answer in one line. English is the sentence that the console
-// printed; other languages say the same from the figures.
-func (v *view) headline() string {
-	if v.w.lang == English || v.r.Sentence == "" {
-		return v.r.Sentence
-	}
+// headline is the answer in one line: what the console printed.
+func (v *view) headline() string { return v.w.sentence(v.r.Sentence) }
+
+// meaning says in a sentence what the figures beside it say in numbers: what
+// happens beyond the limit. Where there is no limit to read it from, it is the
+// answer in one line.
+func (v *view) meaning() string {
 	r := v.r
-	switch r.Verdict {
-	case sweep.LimitFound:
-		if r.Limit == nil {
-			return r.Sentence
+	switch {
+	case r.Verdict == sweep.Unstable && r.Search != nil && len(r.Search.Doubts) > 0:
+		return v.w.say("meaning.unstable")
+	case r.Verdict == sweep.ClientLimited && r.Command == "sweep" && r.Ladder.FirstBad.IsKnown():
+		return v.w.say("meaning.client", whole(r.Ladder.FirstBad))
+	case r.QPS != nil && r.QPS.Reached:
+		return v.w.say("meaning.qps", whole(r.QPS.Concurrency), figure(number(r.QPS.Share*r.QPS.Target)))
+	case r.Rate != nil:
+		return v.w.closed(strings.TrimSuffix(r.Sentence, "; "+r.Rate.Sentence)) // what was foretold stands among the facts
+	case r.Command == "run" || r.Command == "soak":
+		return v.pointMeaning()
+	case r.Verdict != sweep.LimitFound || r.Limit == nil || !r.Limit.Concurrency.IsKnown() || v.open:
+		return v.w.closed(r.Sentence)
+	}
+	n := whole(r.Limit.Concurrency)
+	limit := v.threshold(r.Limit.BoundBy)
+	switch rule := r.Limit.BoundBy; {
+	case rule == "throughput_gain" && limit.IsKnown():
+		return v.w.say("meaning.gain", n, percent(limit, 0))
+	case rule == "ttft" && limit.IsKnown():
+		return v.w.say("meaning.ttft", n, v.w.say("stat."+v.statistic()), seconds(limit))
+	case rule == "success_rate" && limit.IsKnown():
+		return v.w.say("meaning.success", n, percent(limit, 0))
+	case rule == "resources":
+		return v.w.say("meaning.resources", n)
+	}
+	return v.w.say("meaning.other", n, v.rule(r.Limit.BoundBy))
+}
+
+// pointMeaning says of a single load what the figures beside it do not: the load,
+// and what did not hold.
+func (v *view) pointMeaning() string {
+	if len(v.r.Steps) == 0 {
+		return v.w.closed(v.r.Sentence)
+	}
+	load, _, _ := strings.Cut(v.r.Sentence, ": ")
+	parts := []string{v.w.say("meaning.point", v.w.sentence(load))}
+	for _, s := range splitList(v.r.Sentence)[1:] {
+		if !strings.HasPrefix(s, "degrades: ") {
+			parts = append(parts, v.w.closed(s))
 		}
-		parts := []string{v.w.say("headline.limit", whole(r.Limit.Concurrency), v.interval(*r.Limit), v.rule(r.Limit.BoundBy))}
-		for _, name := range v.criteria() {
-			if name != r.Limit.BoundBy {
-				if text := v.limitText(r.Limits[name]); text != notKnown {
-					parts = append(parts, v.rule(name)+" "+text)
-				}
+	}
+	if v.r.Soak != nil {
+		var worse []string
+		for _, t := range v.r.Soak.Trends {
+			if t.Degrades {
+				worse = append(worse, v.w.sentence(t.Metric))
 			}
 		}
-		return strings.Join(parts, v.w.say("list.separator"))
-	case sweep.NotReached:
-		return v.w.say("headline.notReached", whole(r.Ladder.LastGood))
-	case sweep.FailedAtFirstStep:
-		return v.w.say("headline.first", v.ladderStop())
-	case sweep.ClientLimited:
-		return v.w.say("headline.client", whole(r.Ladder.LastGood))
-	case sweep.Unstable:
-		return v.w.say("headline.unstable")
-	case sweep.Interrupted:
-		return v.w.say("headline.interrupted", whole(r.Ladder.LastGood))
+		if len(worse) > 0 {
+			parts = append(parts, v.w.say("meaning.degrades", strings.Join(worse, v.w.say("list.comma"))))
+		}
 	}
-	return r.Sentence
+	return strings.Join(parts, v.w.say("list.space"))
 }
 
 // guideOrder is the order in which the guide names its rules.
@@ -213,7 +247,7 @@ func (v *view) criteria() []string {
 // limitText writes a criterion's limit: "91 (90–92)", "between 50 and 100", "> 100".
 func (v *view) limitText(l analysis.Limit) string {
 	switch {
-	case l.Concurrency.IsKnown() && l.Confidence.IsKnown():
+	case l.Concurrency.IsKnown() && l.Confidence.IsKnown() && (l.Low != l.High || l.Low != l.Concurrency):
 		return whole(l.Concurrency) + " (" + rangeText(l.Low, l.High) + ")"
 	case l.Concurrency.IsKnown() && l.High.IsKnown() && l.High.Or(0) > l.Concurrency.Or(0):
 		return v.w.say("limit.between", whole(l.Low), whole(l.High))
@@ -223,44 +257,6 @@ func (v *view) limitText(l analysis.Limit) string {
 		return v.w.say("limit.atLeast", whole(l.AtLeast))
 	}
 	return notKnown
-}
-
-// stopText says which rule a step broke; English is the console's own sentence.
-func (v *view) stopText(s *analysis.Stop) string {
-	if s == nil {
-		return ""
-	}
-	if v.w.lang == English || !s.Value.IsKnown() || !s.Threshold.IsKnown() {
-		return s.Sentence
-	}
-	show := func(n analysis.Number) string {
-		switch s.Unit {
-		case "share":
-			return percent(n, 1)
-		case "s":
-			return seconds(n)
-		}
-		return strings.TrimSpace(figure(n) + " " + s.Unit)
-	}
-	key := "stop.above"
-	if s.Value.Or(0) < s.Threshold.Or(0) {
-		key = "stop.below"
-	}
-	return v.w.say(key, v.rule(s.Rule), show(s.Value), show(s.Threshold))
-}
-
-// ladderStop says why the ladder ended.
-func (v *view) ladderStop() string {
-	if v.w.lang == English {
-		return v.r.Ladder.Sentence
-	}
-	for i := range v.r.Steps {
-		s := &v.r.Steps[i]
-		if s.Phase == analysis.PhaseLadder && s.Stop != nil {
-			return v.stopText(s.Stop)
-		}
-	}
-	return v.r.Ladder.Sentence
 }
 
 // facts are the figures next to the verdict.
@@ -326,15 +322,34 @@ func (v *view) caveats() []string {
 		}
 	}
 	if q := r.QPS; q != nil && q.Why != "" {
-		out = append(out, q.Why)
+		out = append(out, v.w.closed(q.Why))
 	}
-	if a := r.Rate; a != nil && a.Sentence != "" {
-		out = append(out, a.Sentence)
+	if a := r.Rate; a != nil && a.Sentence != "" && !a.Predicted.IsKnown() {
+		out = append(out, v.w.closed(a.Sentence))
 	}
 	if n := v.differing(); n > 0 {
 		out = append(out, v.w.say("caveat.bases", count(n)))
 	}
-	return append(out, r.Warnings...)
+	if r.Verdict == sweep.Unstable && r.Search != nil {
+		out = append(out, v.w.closedAll(r.Search.Doubts)...)
+	}
+	return append(out, v.w.closedAll(v.warnings())...)
+}
+
+// warnings are the result's own, without what the page says as evidence anyway.
+func (v *view) warnings() []string {
+	b := v.r.Bottleneck
+	if b == nil || b.Kind != analysis.KindClient {
+		return v.r.Warnings
+	}
+	var out []string
+	for _, w := range v.r.Warnings {
+		said := slices.ContainsFunc(b.Evidence, func(e string) bool { return strings.Contains(w, e) })
+		if !said {
+			out = append(out, w)
+		}
+	}
+	return out
 }
 
 // differing counts the steps whose whole run and steady state lie on different

@@ -24,7 +24,7 @@ func TestVerdicts(t *testing.T) {
 		{"interrupted", "warn", "≥ 20", "as far as it was measured", ""},
 		{"imported", "good", "50", "between 50 (held) and 100 (failed); not searched further", "bound by TTFT"},
 		{"empty", "warn", "", "", ""},
-		{"qps", "good", "40", "95 % confidence interval 39–41", "holds 95 % of 20.0 req/s"},
+		{"qps", "good", "40", "95 % confidence interval 39–41", "holds 95 % of 20 req/s"},
 		{"rate", "good", "25.1", "between 24.4 (held) and 25.9 (failed)", "bound by TTFT"},
 		{"soak", "bad", "", "", ""},
 	} {
@@ -52,7 +52,7 @@ func TestCaveats(t *testing.T) {
 		want string
 	}{
 		{"interrupted", all["interrupted"], "interrupted"}, {"running", all["empty"], "not finished"}, {"imported", all["imported"], "another tool"},
-		{"bracket", all["queue"], "between two steps"}, {"simulated", simulated, "simulator"}, {"small limit", small, "4 or below"}, {"bases differ", flipped, "In 1 steps"},
+		{"bracket", all["queue"], "between two steps"}, {"simulated", simulated, "simulator"}, {"small limit", small, "4 or below"}, {"bases differ", flipped, "In 1 of the steps"},
 	} {
 		if got := caveats(c.b); !strings.Contains(got, c.want) {
 			t.Errorf("%s: %q does not say %q", c.name, got, c.want)

@@ -1,16 +1,21 @@
 package report
 
 import (
-	"strings"
-
 	"github.com/capfind/capfind/analysis"
 )
 
 // why explains where the measurement ended and what saturates there.
 type why struct {
-	Paragraphs []string
-	Evidence   []string
-	Shares     []share // of the response time, where they are known
+	Cause      string   // what saturates
+	Evidence   []string // for it
+	Shares     []shares // of the response time, where they are known
+	Paragraphs []string // how the measurement came to its end
+}
+
+// shares are the parts of the response time at one load.
+type shares struct {
+	Load  string // empty where the result does not say it
+	Parts []share
 }
 
 type share struct {
@@ -21,63 +26,65 @@ type share struct {
 func (v *view) why() *why {
 	r := v.r
 	var y why
-	add := func(s string) {
-		if s != "" {
-			y.Paragraphs = append(y.Paragraphs, capital(s))
+	add := func(s string) { y.Paragraphs = append(y.Paragraphs, s) }
+	if b := r.Bottleneck; b != nil {
+		y.Cause = v.w.closed(b.Sentence)
+		if b.Sentence == "" {
+			y.Cause = v.w.name("bottleneck", b.Kind)
+		}
+		for _, e := range b.Evidence {
+			y.Evidence = append(y.Evidence, v.w.sentence(e))
+		}
+		for _, s := range []*analysis.Shares{b.Shares, b.Overload} {
+			if parts := v.shares(s); parts != nil {
+				y.Shares = append(y.Shares, *parts)
+			}
 		}
 	}
 	if r.Ladder.StoppedBy != "" {
-		add(v.w.say("why.ladder", v.ladderStop()))
+		add(v.w.say("why.ladder", v.w.sentence(r.Ladder.Sentence)))
 	} else if r.Ladder.LastGood.IsKnown() && r.Complete && len(r.Steps) > 1 {
 		add(v.w.say("why.ran", whole(r.Ladder.LastGood)))
 	}
 	if n, ok := r.Ladder.ScriptSuggestion.Value(); ok && n >= 1 {
 		add(v.w.say("why.script", whole(number(n))))
 	}
-	if b := r.Bottleneck; b != nil {
-		sentence := b.Sentence
-		if v.w.lang != English || sentence == "" {
-			sentence = v.w.name("bottleneck", b.Kind)
-		}
-		add(sentence)
-		y.Evidence = b.Evidence
-		y.Shares = v.shares(b.Shares)
-	}
-	for _, c := range r.Crashes {
-		add(c.Sentence)
-	}
 	if r.Search != nil {
 		add(v.w.say("why.search", count(r.Search.Requests), significant(r.Search.Seconds), v.w.say(map[bool]string{true: "why.confirmed", false: "why.unconfirmed"}[r.Search.Confirmed])))
 	}
-	if len(y.Paragraphs) == 0 && len(y.Evidence) == 0 {
+	if y.Cause == "" && len(y.Paragraphs) == 0 {
 		return nil
 	}
 	return &y
 }
 
-func (v *view) shares(s *analysis.Shares) []share {
+func (v *view) shares(s *analysis.Shares) *shares {
 	if s == nil {
 		return nil
 	}
-	var out []share
+	var out shares
+	if s.Concurrency > 0 {
+		out.Load = count(s.Concurrency)
+	}
 	for _, p := range []struct {
 		key, class string
 		n          analysis.Number
-	}{{"share.queue", "s-queue", s.Queue}, {"share.prefill", "s-prefill", s.Prefill}, {"share.decode", "s-decode", s.Decode}} {
+	}{{"share.queue", "s-queue", s.Queue}, {"share.front_end", "s-front", s.FrontEnd}, {"share.prefill", "s-prefill", s.Prefill}, {"share.decode", "s-decode", s.Decode}} {
 		if x, ok := p.n.Value(); ok {
-			out = append(out, share{v.w.say(p.key), percent(p.n, 0), p.class, x * 100})
+			out.Parts = append(out.Parts, share{v.w.say(p.key), percent(p.n, 0), p.class, x * 100})
 		}
 	}
-	if len(out) < 2 {
+	if len(out.Parts) < 2 {
 		return nil
 	}
-	return out
+	return &out
 }
 
-// refusals are the claims about the curve that were not made.
-func (v *view) refusals() string {
-	if v.r.Curve == nil {
-		return ""
+// refusals are the claims about the curve that were not made. With one load there
+// is no curve to claim anything about.
+func (v *view) refusals() []string {
+	if v.r.Curve == nil || v.distinctLoads() < 2 {
+		return nil
 	}
-	return strings.Join(v.r.Curve.Refusals, "; ")
+	return v.w.closedAll(v.r.Curve.Refusals)
 }

@@ -1,0 +1,147 @@
+package report
+
+import (
+	"bytes"
+	"context"
+	"html"
+	"regexp"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/capfind/capfind/internal/simserver"
+	"github.com/capfind/capfind/loadgen"
+	"github.com/capfind/capfind/sweep"
+)
+
+// swept is the result of a real sweep of a simulated server, under fake time.
+func swept(t *testing.T, name string, set func(*simserver.Config, *sweep.Controller)) *sweep.Result {
+	t.Helper()
+	w, ok := simserver.Case(name)
+	if !ok {
+		t.Fatalf("no worked case %q", name)
+	}
+	c := &sweep.Controller{Config: sweep.Default(), Stop: sweep.DefaultStopRules(), Band: sweep.DefaultBand(), Seed: 5,
+		Workload: sweep.Workload{PromptTokens: float64(w.Rules.Workload.InputLen), OutputTokens: float64(w.Rules.Workload.OutputLen)}}
+	w.Config.Seed = 5
+	if set != nil {
+		set(&w.Config, c)
+	}
+	var r *sweep.Result
+	synctest.Test(t, func(t *testing.T) {
+		doer := w.Doer()
+		c.Generator, c.Health = loadgen.NewEngine(doer), doer
+		var err error
+		if r, err = c.Sweep(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+	})
+	return r
+}
+
+var (
+	invisible = regexp.MustCompile(`(?s)<(script|style|code|pre)\b.*?</(script|style|code|pre)>`)
+	readable  = regexp.MustCompile(`>([^<>]+)<|(?:aria-label|title)="([^"]*)"`)
+	english   = regexp.MustCompile(`[A-Za-z]{3,} [a-z]{2,} [a-z]{2,}`)
+)
+
+// TestChinesePagesAreChinese renders real results and looks for sentences left in
+// English. What a server said is English, and stays.
+func TestChinesePagesAreChinese(t *testing.T) {
+	noGain := func(_ *simserver.Config, c *sweep.Controller) { c.Stop.MinThroughputGain = 0 }
+	restless := func(c *simserver.Config, _ *sweep.Controller) {
+		c.Bimodal = simserver.Bimodal{Share: 0.3, Factor: 2, Dwell: 5 * time.Second}
+	}
+	for _, x := range []struct {
+		name, kind string
+		set        func(*simserver.Config, *sweep.Controller)
+	}{{"slots", "", nil}, {"slots", "without gain", noGain}, {"slots", "unstable", restless}, {"decode", "", nil}, {"rate_limit", "", nil}, {"crash", "", nil},
+		{"queue_cap", "without gain", noGain}, {"usl", "", nil}} {
+		t.Run(strings.TrimSpace(x.name+" "+x.kind), func(t *testing.T) {
+			r := swept(t, x.name, x.set)
+			var page, md bytes.Buffer
+			if err := HTML(&page, r, Options{Language: Chinese}); err != nil {
+				t.Fatal(err)
+			}
+			if err := Markdown(&md, r, Options{Language: Chinese}); err != nil {
+				t.Fatal(err)
+			}
+			texts := strings.Split(md.String(), "\n")
+			for _, m := range readable.FindAllStringSubmatch(invisible.ReplaceAllString(page.String(), ""), -1) {
+				texts = append(texts, html.UnescapeString(m[1]+m[2]))
+			}
+			quoted := map[string]bool{}
+			for i := range r.Steps {
+				for _, example := range r.Steps[i].FailureExamples {
+					quoted[example] = true
+				}
+			}
+			for _, text := range texts {
+				for q := range quoted {
+					text = strings.ReplaceAll(strings.ReplaceAll(text, q, ""), escapeMarkdown(q), "")
+				}
+				if english.MatchString(text) {
+					t.Errorf("left in English: %q", strings.TrimSpace(text))
+				}
+			}
+		})
+	}
+}
+
+// TestSaidOnce holds that the first screen says nothing twice: the sentence below
+// the figure does not repeat it, and no caveat repeats the evidence.
+func TestSaidOnce(t *testing.T) {
+	all := fixtures()
+	for state, b := range all {
+		v := newView(b.result, testWords(t, English), false)
+		d := v.verdict()
+		if d.Number != "" && strings.Contains(d.Sentence, "CI") {
+			t.Errorf("%s: the interval is said again: %q", state, d.Sentence)
+		}
+		seen := map[string]bool{d.Sentence: true}
+		lines := append([]string{}, d.Caveats...)
+		if y := v.why(); y != nil {
+			lines = append(append(append(lines, y.Cause), y.Evidence...), y.Paragraphs...)
+		}
+		for _, s := range lines {
+			if seen[s] {
+				t.Errorf("%s: %q is said twice", state, s)
+			}
+			seen[s] = true
+		}
+	}
+	slots := newView(all["slots"].result, testWords(t, English), false).verdict().Sentence
+	if want := "Up to 64, more requests at once bring more throughput; beyond, doubling their number brings less than 20 %, and they mostly wait."; slots != want {
+		t.Errorf("slots: %q", slots)
+	}
+	crash := all["crash"].result
+	crash.Crashes = []sweep.Crash{{Concurrency: 140, Sentence: "the server died"}, {Concurrency: 140, Sentence: "the server died"}}
+	crash.Warnings = []string{"the server died, and was back after 2 s"}
+	if y := newView(crash, testWords(t, English), false).why(); strings.Contains(strings.Join(y.Paragraphs, " "), "died") {
+		t.Errorf("what stands among the caveats stands here too: %q", y.Paragraphs)
+	}
+}
+
+// TestUnstableIsShort holds that the many doubts about a restless server are listed
+// by kind and do not fill the first screen.
+func TestUnstableIsShort(t *testing.T) {
+	r := swept(t, "slots", func(c *simserver.Config, _ *sweep.Controller) {
+		c.Bimodal = simserver.Bimodal{Share: 0.3, Factor: 2, Dwell: 5 * time.Second}
+	})
+	if r.Verdict != sweep.Unstable || len(r.Search.Doubts) == 0 {
+		t.Fatalf("%s: %s", r.Verdict, r.Sentence)
+	}
+	d := newView(r, testWords(t, English), false).verdict()
+	if len(d.Sentence) > 150 {
+		t.Errorf("the sentence: %q", d.Sentence)
+	}
+	if n := len(r.Search.Doubts) + len(r.Warnings); len(d.Caveats) == 0 || len(d.Caveats) > n+1 {
+		t.Errorf("%d caveats of %d doubts and warnings", len(d.Caveats), n)
+	}
+	for _, c := range d.Caveats {
+		if !strings.HasSuffix(c, ".") || c[:1] != strings.ToUpper(c[:1]) {
+			t.Errorf("not a sentence: %q", c)
+		}
+	}
+}

@@ -1,0 +1,215 @@
+package report
+
+import (
+	"encoding/json"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"path/filepath"
+	"regexp"
+	"sort"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// TestSentences holds that every sentence which the other packages put into a
+// result is known in Chinese. The sentences are found in the source: a string with
+// a few words in it, anywhere but in an error, in what only the console says and in
+// the notes that the page does not show. It fails where somebody words a new one.
+func TestSentences(t *testing.T) {
+	c := chinese(t)
+	for _, dir := range []string{"../analysis", "../sweep", "../loadgen/probe"} {
+		for _, s := range sentencesIn(t, dir) {
+			if notShown[s.text] || c.knows(s.text) {
+				continue
+			}
+			t.Errorf("%s: no Chinese for %q: add it to assets/sentences.zh.json, or to notShown here", s.at, s.text)
+		}
+	}
+}
+
+// TestCatalogue holds that both sides of an entry have the same placeholders.
+func TestCatalogue(t *testing.T) {
+	c := chinese(t)
+	if len(c.exact) < 50 || len(c.patterns) < 100 {
+		t.Fatalf("%d exact sentences and %d patterns", len(c.exact), len(c.patterns))
+	}
+	for _, p := range c.patterns {
+		want := append([]string(nil), p.names...)
+		got := placeholder.FindAllString(p.instead, -1)
+		sort.Strings(want)
+		sort.Strings(got)
+		if strings.Join(want, " ") != strings.Join(got, " ") {
+			t.Errorf("%q: placeholders %v, in Chinese %v", p.match, want, got)
+		}
+		for i := 1; i < len(want); i++ {
+			if want[i] == want[i-1] {
+				t.Errorf("%q: %s twice", p.match, want[i])
+			}
+		}
+	}
+}
+
+func TestSayAll(t *testing.T) {
+	c := chinese(t)
+	for _, x := range [][2]string{
+		{"no queue", "没有排队"},
+		{"at 100: 219.18 req/s, TTFT n/a, TPOT 2.0 ms", "并发 100：219.18 req/s，TTFT n/a，TPOT 2.0 ms"},
+		{"success rate 0.6 % (3 of 500 requests) is below 95 % at 1 request in flight (2 runs together)", "并发 1 时成功率为 0.6 %（500 个请求中成功 3 个），低于 95 %（2 次运行合并）"},
+		{"throughput gain -7.7 % from 50 to 100 requests in flight (149.4 to 137.8 req/s) is below 20 %; that is -7.7 % per doubling",
+			"并发从 50 升到 100 时吞吐量增幅为 -7.7 %（149.4 → 137.8 req/s），低于 20 %；折合并发每翻一倍 -7.7 %"},
+		// What a server said stays as it said it, also where it looks like a list.
+		{"at 50: 5 failed of 10; http_5xx: HTTP 503: busy; try later", "并发 50：10 个请求中失败 5 个；http_5xx: HTTP 503: busy; try later"},
+		{"the ladder stopped at 100 (success rate 90 % (9 of 10 requests) is below 95 % at 100 requests in flight; x), but the same step later passed",
+			"阶梯停在 100（并发 100 时成功率为 90 %（10 个请求中成功 9 个），低于 95 %；x），但同一步骤后来又通过了"},
+		{"no queue; the ladder stopped at 100 (a; b), but the same step later passed", "没有排队；阶梯停在 100（a; b），但同一步骤后来又通过了"},
+		{"我自己的话; {n} and $1", "我自己的话; {n} and $1"},
+	} {
+		if got := c.sayAll(x[0]); got != x[1] {
+			t.Errorf("%q:\n got %q\nwant %q", x[0], got, x[1])
+		}
+	}
+	if got := testWords(t, English).sentence("no queue"); got != "no queue" {
+		t.Errorf("in English %q", got)
+	}
+}
+
+// TestClosedAll holds that many sentences of one kind are counted, not listed.
+func TestClosedAll(t *testing.T) {
+	w := testWords(t, English)
+	same := []string{"at 1 it was 3.5 ms (+2 %)", "at 2 it was 4 ms (-1 %)", "at 3 it was 5 ms (+9 %)"}
+	if got := w.closedAll(same); len(got) != 3 || got[0] != "At 1 it was 3.5 ms (+2 %)." {
+		t.Errorf("three: %q", got)
+	}
+	got := w.closedAll(append(append([]string{}, same...), "something else!", "at 4 it was 6 ms (-7 %)"))
+	want := "At 1 it was 3.5 ms (+2 %).|At 2 it was 4 ms (-1 %).|2 more of the same kind.|Something else!"
+	if strings.Join(got, "|") != want {
+		t.Errorf("five: %q", got)
+	}
+}
+
+func chinese(t *testing.T) *catalogue {
+	t.Helper()
+	all, err := catalogues()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all[Chinese]
+}
+
+// knows reports whether an entry of the catalogue has all the words of a format,
+// of which it may be a piece.
+func (c *catalogue) knows(format string) bool {
+	quoted := regexp.QuoteMeta(strings.ReplaceAll(formatVerb.ReplaceAllString(strings.Trim(format, "; "), "\x00"), "%%", "%"))
+	words := regexp.MustCompile(strings.ReplaceAll(quoted, "\x00", ".*?"))
+	for s := range c.exact {
+		if words.MatchString(s) {
+			return true
+		}
+	}
+	for _, p := range c.patterns {
+		if words.MatchString(p.english) {
+			return true
+		}
+	}
+	return false
+}
+
+// formatVerb takes the unit along where the placeholder does.
+var formatVerb = regexp.MustCompile(`%(?:\[[0-9]\])?[-+.0-9]*[a-z](?: %%| ms\b| s\b| requests in flight)?`)
+
+type wording struct{ at, text string }
+
+var fewWords = regexp.MustCompile(`[a-z]{2,} [a-z%]{2,}`)
+
+// sentencesIn lists the strings of a package that are words for people.
+func sentencesIn(t *testing.T, dir string) []wording {
+	t.Helper()
+	files, err := filepath.Glob(dir + "/*.go")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("%s: %d files, %v", dir, len(files), err)
+	}
+	var out []wording
+	for _, file := range files {
+		if strings.HasSuffix(file, "_test.go") || notSaid[filepath.Base(dir)+"/"+filepath.Base(file)] {
+			continue
+		}
+		set := token.NewFileSet()
+		tree, err := parser.ParseFile(set, file, nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ast.Inspect(tree, func(n ast.Node) bool {
+			switch n := n.(type) {
+			case *ast.CallExpr:
+				return !elsewhere[called(n.Fun)]
+			case *ast.Field:
+				return n.Tag == nil
+			case *ast.CompositeLit:
+				name, ok := n.Type.(*ast.Ident)
+				return !ok || name.Name != "Error" && name.Name != "budgetError" || n.Elts == nil
+			case *ast.BasicLit:
+				if text, err := strconv.Unquote(n.Value); err == nil && n.Kind == token.STRING && fewWords.MatchString(text) {
+					out = append(out, wording{set.Position(n.Pos()).String(), text})
+				}
+			}
+			return true
+		})
+	}
+	return out
+}
+
+func called(f ast.Expr) string {
+	switch f := f.(type) {
+	case *ast.SelectorExpr:
+		return f.Sel.Name
+	case *ast.Ident:
+		return f.Name
+	}
+	return ""
+}
+
+// elsewhere are the calls whose words do not come into a result, or only among the
+// notes of a search, which the page does not show.
+var elsewhere = map[string]bool{"Errorf": true, "New": true, "panic": true, "notice": true, "note": true, "rerun": true, "MustCompile": true, "tell": true, "progress": true}
+
+// notSaid are files with no words for the page: on how to use the program, on what
+// went wrong with a request, on why the search measures where it does.
+var notSaid = map[string]bool{
+	"analysis/plan.go": true, "analysis/recommend.go": true,
+	"sweep/config.go": true, "sweep/differences.go": true, "sweep/store.go": true, "sweep/samples.go": true, "sweep/plan.go": true,
+	"sweep/knee.go": true, "sweep/success.go": true, "sweep/times.go": true, "sweep/run.go": true,
+	"probe/http.go": true, "probe/identify.go": true, "probe/ready.go": true, "probe/errors.go": true,
+}
+
+// notShown are other sentences that the page has no place for.
+var notShown = map[string]bool{
+	"%s: %.3g s per request, more than with more in flight: the server was still warming up": true, // points that a fit left out
+	"%s: %.3g s per request where %.3g would fit the others: something disturbed it":         true,
+	"too many concurrent": true, "server busy": true, // a server's own words
+	"share of arrivals piling up":       true, // a metric, of which the page shows the sentence
+	"the step at %d requests in flight": true, // what could not be stored
+	"the result":                        true,
+	// errors of the probe
+	"the answer holds no output": true, "set model to one of: ": true, "set api: openai-completions, which needs no chat template": true,
+	"the server's own words should say what it wants; extra_body and api change what is sent": true,
+	"check api and model; a model that reasons in secret needs a longer output_len":           true,
+	"the answer ended without a finish mark":                                                  true, "look at the server's log, or at a proxy in between": true,
+	"context %d tokens": true, "telemetry at ": true, // the console's
+}
+
+func TestCatalogueIsJSON(t *testing.T) {
+	raw, err := assets.ReadFile("assets/sentences.zh.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var flat map[string]string
+	if err := json.Unmarshal(raw, &flat); err != nil {
+		t.Fatal(err)
+	}
+	c := chinese(t)
+	if len(flat) != len(c.exact)+len(c.patterns) {
+		t.Errorf("%d entries, %d read: one is there twice", len(flat), len(c.exact)+len(c.patterns))
+	}
+}
