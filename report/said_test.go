@@ -125,3 +125,23 @@ func TestUnstableHasNoLimitToCompare(t *testing.T) {
 		t.Errorf("limit of an unstable server: %s", row.Shown[1])
 	}
 }
+
+// TestSoakVerdicts: a figure that does not degrade may still not be steady.
+func TestSoakVerdicts(t *testing.T) {
+	r := fixtures()["soak"].result
+	trend := func(metric, verdict string, degrades bool) sweep.SoakTrend {
+		return sweep.SoakTrend{Metric: metric, Change: number(.02), SE: number(.1), Gate: .1, Degrades: degrades,
+			Sentence: metric + " " + verdict + ": +2.0 % over the run (95 % interval -20.0 to +24.0 %, gate 10 %)"}
+	}
+	r.Soak.Trends = []sweep.SoakTrend{trend("mean TTFT", "degrading", true), trend("mean response time", "no clear trend", false),
+		trend("request throughput", "too uneven to tell", false), trend("memory of the server", "steady", false)}
+	for lang, want := range map[Language]string{English: "degrades|no clear trend|too uneven to tell|steady", Chinese: "退化|没有明显趋势|波动太大，无法判断|稳定"} {
+		var got []string
+		for _, row := range newView(r, testWords(t, lang), false).trendTable().Rows {
+			got = append(got, row.Cells[len(row.Cells)-1].Text)
+		}
+		if strings.Join(got, "|") != want {
+			t.Errorf("%s: %q", lang, got)
+		}
+	}
+}

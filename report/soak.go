@@ -1,7 +1,7 @@
 package report
 
 import (
-	"math"
+	"strings"
 
 	"github.com/capfind/capfind/analysis"
 	"github.com/capfind/capfind/sweep"
@@ -75,8 +75,10 @@ func (v *view) trendTable() *table {
 		switch {
 		case x.Degrades:
 			verdict, tone = v.w.say("soak.degrades"), "bad"
-		case math.Abs(x.Change.Or(0)) > x.Gate:
+		case strings.Contains(x.Sentence, "no clear trend"):
 			verdict = v.w.say("soak.unclear")
+		case strings.Contains(x.Sentence, "too uneven to tell"):
+			verdict = v.w.say("soak.uneven")
 		}
 		t.Rows = append(t.Rows, tableRow{Step: -1, Tone: tone, Cells: []cell{str(capital(v.w.sentence(x.Metric))), num(x.Change, change(x.Change)),
 			num(x.SE, percent(x.SE, 1)), num(number(x.Gate), percent(number(x.Gate), 0)), str(verdict)}})
