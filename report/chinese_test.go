@@ -112,7 +112,7 @@ func TestSaidOnce(t *testing.T) {
 		}
 	}
 	slots := newView(all["slots"].result, testWords(t, English), false).verdict().Sentence
-	if want := "Up to 64, more requests at once bring more throughput; beyond, doubling their number brings less than 20 %, and they mostly wait."; slots != want {
+	if want := "Up to 64, more requests at once bring more throughput; beyond, doubling their number brings less than 20 % more."; slots != want {
 		t.Errorf("slots: %q", slots)
 	}
 	crash := all["crash"].result

@@ -7,6 +7,7 @@ import (
 
 	"github.com/capfind/capfind/analysis"
 	"github.com/capfind/capfind/loadgen"
+	"github.com/capfind/capfind/sweep"
 )
 
 // overLoadCharts returns every chart over the load that has data.
@@ -46,7 +47,7 @@ func (v *view) throughput() *chart {
 	take := func(s *analysis.Summary) (datum, bool) {
 		return plus(s.RequestThroughput, s.RequestThroughputSE, perSecond(s.RequestThroughput, "req/s"))
 	}
-	if f := v.r.Curve; f != nil && f.Model != "" && len(f.Points) > 1 && !v.open {
+	if f := v.r.Curve; f != nil && f.Model != "" && len(f.Points) > 1 && !v.open && v.r.Verdict != sweep.Unstable {
 		fit := series{name: v.w.say("series.fit", f.Model), style: grey, kind: curve, dashed: true}
 		for _, p := range f.Points {
 			if p.Concurrency > 0 {
@@ -58,7 +59,7 @@ func (v *view) throughput() *chart {
 	v.addMetric(c, v.w.say("series.throughput"), blue, take)
 	v.annotate(c)
 	if q := v.r.QPS; q != nil {
-		c.across = append(c.across, level{at: q.Target * q.Share, text: v.w.say("mark.target", percent(number(q.Share), 0), figure(number(q.Target)))})
+		c.across = append(c.across, level{at: q.Target * q.Share, text: v.w.say("mark.target", percent(number(q.Share), 0), plain(q.Target))})
 	}
 	_, high := extent(c.values())
 	c.y = linearAxis(v.w.say("axis.throughput"), 0, high)

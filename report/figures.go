@@ -139,8 +139,9 @@ func (v *view) annotate(c *chart) {
 			c.upright = append(c.upright, mark{at: n, text: v.w.say("mark.limit", whole(r.Limit.Concurrency))})
 		}
 	}
-	if k := r.Curve; k != nil && c.id == "throughput" {
-		if n, ok := k.Knee.Value(); ok && (r.Limit == nil || r.Limit.Concurrency.Or(0) != math.Round(n)) {
+	if k := r.Curve; k != nil && c.id == "throughput" && r.Verdict != sweep.Unstable {
+		// A limit by the gain is the knee, rounded to a whole number.
+		if n, ok := k.Knee.Value(); ok && (r.Limit == nil || math.Abs(r.Limit.Concurrency.Or(0)-n) >= 1) {
 			c.upright = append(c.upright, mark{at: n, text: v.w.say("mark.knee", whole(k.Knee)), faint: true})
 		}
 	}

@@ -103,10 +103,14 @@ func (v *view) readTTFT() string {
 		if p.y <= limit {
 			continue
 		}
-		if i == 0 {
+		below := i - 1
+		for below >= 0 && points[below].x == p.x {
+			below-- // a load that was run twice
+		}
+		if below < 0 {
 			return v.w.say("read.ttftFirst", stat, p.text, p.xText, seconds(number(limit)))
 		}
-		return v.w.say("read.ttftCross", stat, seconds(number(limit)), points[i-1].xText, points[i-1].text, p.xText, p.text)
+		return v.w.say("read.ttftCross", stat, seconds(number(limit)), points[below].xText, points[below].text, p.xText, p.text)
 	}
 	return v.w.say("read.ttftBelow", stat, seconds(number(limit)), last.text, last.xText)
 }

@@ -63,6 +63,11 @@ func TestCaveatsSayNothingTwice(t *testing.T) {
 	if strings.Contains(strings.Join(append(d.Caveats, d.Sentence), "\n"), "predicts") {
 		t.Errorf("the prediction is said again: %q, %q", d.Sentence, d.Caveats)
 	}
+	qps := all["qps"].result
+	qps.QPS.Reached, qps.QPS.Why, qps.Sentence = false, "the server is full", "20 req/s was not reached: the highest rate was 12 req/s; the server is full"
+	if d := newView(qps, testWords(t, English), false).verdict(); strings.Contains(strings.Join(d.Caveats, "\n"), "full") || !strings.Contains(d.Sentence, "full") {
+		t.Errorf("%q, %q", d.Sentence, d.Caveats)
+	}
 	client := all["client"].result
 	why := "received data waited: p99 158.7 ms"
 	client.Bottleneck = &analysis.Bottleneck{Kind: analysis.KindClient, Sentence: "client: at 50 it could not", Evidence: []string{why}}
@@ -143,5 +148,56 @@ func TestSoakVerdicts(t *testing.T) {
 		if strings.Join(got, "|") != want {
 			t.Errorf("%s: %q", lang, got)
 		}
+	}
+}
+
+// TestKneeBesideLimit: a limit that is the knee rounded down is not drawn twice,
+// and of a server that changed no curve is drawn.
+func TestKneeBesideLimit(t *testing.T) {
+	r := slotsFixture().result
+	r.Curve = &analysis.Curve{Model: "slots", Knee: number(64.7), ToConcurrency: 100, Points: []analysis.CurvePoint{{Concurrency: 1, RequestThroughput: 1}, {Concurrency: 2, RequestThroughput: 2}}}
+	drawn := func() (knee, fit bool) {
+		v := newView(r, testWords(t, English), false)
+		c := v.throughput()
+		for _, m := range c.upright {
+			knee = knee || strings.HasPrefix(m.text, "knee")
+		}
+		for _, s := range c.series {
+			fit = fit || strings.HasPrefix(s.name, "fitted")
+		}
+		return knee, fit
+	}
+	if knee, fit := drawn(); knee || !fit {
+		t.Errorf("beside the limit of 64: knee %t, fit %t", knee, fit)
+	}
+	r.Curve.Knee = number(91)
+	if knee, _ := drawn(); !knee {
+		t.Error("a knee elsewhere is not drawn")
+	}
+	r.Verdict = sweep.Unstable
+	if knee, fit := drawn(); knee || fit {
+		t.Errorf("of an unstable server: knee %t, fit %t", knee, fit)
+	}
+}
+
+// TestReadingOfALoadRunTwice: the threshold lies between two loads, not between two
+// runs of one.
+func TestReadingOfALoadRunTwice(t *testing.T) {
+	b := newBuild("twice", slots64).ladder(1, 50).probes(analysis.PhaseConfirm, 50)
+	b.result.Steps[2].Whole.TTFT.Mean = number(1.5)
+	b.result.Steps[2].Steady = nil
+	text := newView(b.result, testWords(t, English), false).readTTFT()
+	if !strings.Contains(text, "between 1 (") {
+		t.Errorf("%q", text)
+	}
+}
+
+// TestNoClaimsOfAnImport: files without steady states give no points to fit, which
+// is no measurement of too few loads.
+func TestNoClaimsOfAnImport(t *testing.T) {
+	r := fixtures()["imported"].result
+	r.Curve = &analysis.Curve{Refusals: []string{"no model is trusted: 0 different concurrencies were measured, 6 are needed"}}
+	if got := newView(r, testWords(t, English), false).refusals(); got != nil {
+		t.Errorf("%q", got)
 	}
 }

@@ -321,7 +321,7 @@ func (v *view) caveats() []string {
 			out = append(out, v.w.say("caveat.small", whole(number(math.Round(n))), whole(rec.BurstSafe)))
 		}
 	}
-	if q := r.QPS; q != nil && q.Why != "" {
+	if q := r.QPS; q != nil && q.Why != "" && !strings.Contains(r.Sentence, q.Why) {
 		out = append(out, v.w.closed(q.Why))
 	}
 	if a := r.Rate; a != nil && a.Sentence != "" && !a.Predicted.IsKnown() {

@@ -80,10 +80,10 @@ func (v *view) shares(s *analysis.Shares) *shares {
 	return &out
 }
 
-// refusals are the claims about the curve that were not made. With one load there
-// is no curve to claim anything about.
+// refusals are the claims about the curve that were not made. Of a single load, or
+// of results that hold no steady states, there is no curve to claim anything about.
 func (v *view) refusals() []string {
-	if v.r.Curve == nil || v.distinctLoads() < 2 {
+	if v.r.Curve == nil || v.r.Curve.ToConcurrency == 0 || v.distinctLoads() < 2 {
 		return nil
 	}
 	return v.w.closedAll(v.r.Curve.Refusals)
