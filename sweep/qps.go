@@ -125,11 +125,12 @@ func holdsRate(step *analysis.Step, q QPSConfig) bool {
 }
 
 // slotsToSpare reports whether the cap on requests in flight hardly ever bound:
-// at the cap the mean in flight is the cap itself.
+// at the cap the mean in flight is the cap itself. Only a steady state can tell: a
+// few requests that all come before the first is answered need no slot twice.
 func slotsToSpare(step *analysis.Step) bool {
-	sum := &step.Whole
-	if step.Steady != nil {
-		sum = step.Steady
+	sum := step.Steady
+	if sum == nil {
+		return false
 	}
 	n, ok := sum.MeanInFlight.Value()
 	return ok && n <= 0.95*float64(step.Concurrency) && waitShare(sum) < 0.05

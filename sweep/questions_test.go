@@ -167,3 +167,16 @@ func TestSoakCatchesALeak(t *testing.T) {
 		}
 	}
 }
+
+// TestQPSOfAShortBurst asks a server of 30.5 requests/s for 100, with so few requests
+// that no step settles: that they fit into the slots is no proof that the rate is held.
+func TestQPSOfAShortBurst(t *testing.T) {
+	for _, requests := range []int{90, 104, 150} {
+		r := ask(t, worked(t, "slots"), 1, func(ctx context.Context, c *sweep.Controller) (*sweep.Result, error) {
+			return c.QPS(ctx, sweep.QPSConfig{Rate: 100, Requests: requests, Concurrency: []int{20, 50, 100}})
+		})
+		if r.Verdict != sweep.NotMet || r.QPS.Reached || r.QPS.HighestRate.Or(0) > 34 {
+			t.Errorf("%d requests: %s: %s", requests, r.Verdict, r.Sentence)
+		}
+	}
+}
