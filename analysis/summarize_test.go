@@ -390,6 +390,59 @@ func TestShortRunIsNotTheClient(t *testing.T) {
 	}
 }
 
+// One worker, a request a second: the window runs from the first completion, at
+// which the second request leaves, to the last dispatch. The second belongs to it
+// and the last does not.
+func TestWindowHoldsItsFirstDispatchAndNotItsLast(t *testing.T) {
+	run := synth{n: 1, requests: 40, prefill: 100 * ms, decode: 900 * ms, tokens: 10}.run()
+	for i, tokens := range map[int]int{0: 1000, 1: 100, 39: 5000} {
+		run.Samples[i].OutputTokens = tokens
+	}
+	s := Summarize([]loadgen.Run{run}, Options{})
+	if s.Window == nil || s.Window.FromSeconds != 1 || s.Window.ToSeconds != 39 || s.Window.Requests != 38 {
+		t.Fatalf("window %+v, want 38 requests from 1 s to 39 s", s.Window)
+	}
+	near(t, "throughput", s.Steady.RequestThroughput, 1, 1e-9)
+	near(t, "output throughput", s.Steady.OutputThroughput, (100+37*10)/38., 1e-9)
+}
+
+// A batch holds a wave of requests where there are enough, and batches there are
+// five at least and twenty at most.
+func TestBatchesHoldAWave(t *testing.T) {
+	for _, c := range []struct{ n, requests, want int }{
+		{40, 440, 10}, {40, 160, 5}, {10, 1000, 20}, {100, 101, 0},
+	} {
+		run := synth{n: c.n, requests: c.requests, prefill: 100 * ms, decode: 900 * ms, tokens: 10}.run()
+		s := Summarize([]loadgen.Run{run}, Options{})
+		if s.Steady == nil {
+			if c.want > 0 {
+				t.Errorf("%d requests of %d in flight: no window", c.requests, c.n)
+			}
+			continue
+		}
+		if got := len(s.Steady.Batches); got < c.want-1 || got > c.want || c.want == 5 && got != 5 {
+			t.Errorf("%d requests of %d in flight make %d batches of %d, want %d", c.requests, c.n, got, s.Window.Requests, c.want)
+		}
+	}
+}
+
+// The throughput is that of successes: where every other request of every other
+// wave fails it is far less sure than the requests' durations, which do not vary.
+func TestThroughputIsAsUnsureAsTheSuccessesAre(t *testing.T) {
+	c := synth{n: 10, requests: 1000, prefill: 100 * ms, decode: 900 * ms, tokens: 10}
+	even := Summarize([]loadgen.Run{c.run()}, Options{})
+	near(t, "without any failure", even.Steady.RequestThroughputSE, 0, 1e-9)
+	run := c.run()
+	for i := range run.Samples {
+		if i/100%2 == 0 && i%2 == 0 {
+			run.Samples[i].Class = loadgen.HTTP5xx
+		}
+	}
+	if se := Summarize([]loadgen.Run{run}, Options{}).Steady.RequestThroughputSE.Or(0); se < 0.2 {
+		t.Errorf("standard error %v req/s of 5 and 10 req/s by turns", se)
+	}
+}
+
 func TestOpenLoop(t *testing.T) {
 	run := loadgen.Run{Load: loadgen.Load{Concurrency: 1000, Requests: 400, Rate: 20}}
 	for i := range 400 {
@@ -407,6 +460,9 @@ func TestOpenLoop(t *testing.T) {
 	near(t, "TTFT", s.Steady.TTFT.Mean, 0.1, 1e-9)
 	near(t, "TTFT from the intended start", s.Steady.TTFTIntended.Mean, 0.11, 1e-9)
 	near(t, "E2E from the intended start", s.Steady.E2EIntended.Mean, 1.01, 1e-9)
+	// It takes as many completions to settle as were in flight at most, twenty or
+	// so, and not as many as the cap would have let in.
+	near(t, "the window's beginning", loadgen.Known(s.Window.FromSeconds), 1.985, 0.03)
 	if c := check(t, &s, "in_flight"); c.Value.IsKnown() || !c.OK {
 		t.Errorf("an open loop has no concurrency to keep: %+v", c)
 	}

@@ -43,6 +43,8 @@ func TestJudge(t *testing.T) {
 	p99 := sweep.DefaultStopRules()
 	p99.TTFTStatistic = "p99"
 	none := sweep.StopRules{TTFTStatistic: "mean"}
+	half := sweep.DefaultStopRules()
+	half.MinThroughputGain = .5
 
 	for _, c := range []struct {
 		name  string
@@ -61,6 +63,8 @@ func TestJudge(t *testing.T) {
 		{"p99 instead of the mean", stepAt(100, 1000, 0, 40, .6), p99, "ttft", "p99 TTFT 1200 ms"},
 		{"gain on a doubling", stepAt(100, 1000, 0, 27.9, .1), sweep.DefaultStopRules(), "throughput_gain",
 			"throughput gain +16.2 % from 50 to 100 requests in flight (24.00 to 27.90 req/s) is below 20 %"},
+		{"gain exactly as asked for", stepAt(100, 1000, 0, 36, .1), half, "", ""},
+		{"gain just below", stepAt(100, 1000, 0, 35.9, .1), half, "throughput_gain", "is below 50 %"},
 		{"gain over more than a doubling", stepAt(125, 1000, 0, 27.9, .1), sweep.DefaultStopRules(), "throughput_gain", "; that is +12.1 % per doubling"},
 		{"nothing succeeded: no TTFT to judge", stepAt(100, 0, 40, 0, 0), sweep.DefaultStopRules(), "success_rate throughput_gain", "success rate 0 %"},
 		{"nothing finished: nothing is known", stepAt(100, 0, 0, math.NaN(), 0), sweep.DefaultStopRules(), "", ""},
@@ -72,7 +76,12 @@ func TestJudge(t *testing.T) {
 		{"no rules", stepAt(100, 1, 99, 1, 50), none, "", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			stops := sweep.Judge([]analysis.Step{before}, &c.step, c.rules)
+			// A step at the same load, its own first run say, is none to gain over.
+			prev := []analysis.Step{before}
+			if c.step.Concurrency == 100 {
+				prev = append(prev, stepAt(100, 1000, 0, 24.1, .1))
+			}
+			stops := sweep.Judge(prev, &c.step, c.rules)
 			var broken []string
 			for _, s := range stops {
 				broken = append(broken, s.Rule)
