@@ -2,6 +2,7 @@ package loadgen
 
 import (
 	"context"
+	"io"
 	"net"
 	"testing"
 	"time"
@@ -96,5 +97,33 @@ func TestUnaskedBytesSpoilAConnection(t *testing.T) {
 	r := generate(t, config(t, s.url()), Load{Concurrency: 1, Requests: 5})
 	if counts(r)[Success] != 5 || r.Health.ConnReuse.Or(1) > 0.3 {
 		t.Errorf("classes %v, re-use %v", counts(r), r.Health.ConnReuse)
+	}
+}
+
+// The same while the connection is idle: what then comes is an answer to nothing,
+// and must not be taken for that to the next request.
+func TestUnaskedBytesSpoilAnIdleConnection(t *testing.T) {
+	s := serve(t, say(sse(wholeStream)))
+	h := poolOf(t, s)
+	h.prepare(t.Context(), 1)
+	written := false
+	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
+		s.mu.Lock()
+		for c := range s.open { // once it is accepted
+			if !written {
+				_, err := io.WriteString(c, "HTTP/1.1 408 Request Timeout\r\n\r\n")
+				written = err == nil
+			}
+		}
+		s.mu.Unlock()
+		if _, unread := peek(h.idle[0].socket.Conn); unread {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Skip("cannot look at idle connections here")
+		}
+	}
+	if h.take() != nil || len(h.idle) != 0 {
+		t.Error("took one that holds an answer to nothing")
 	}
 }
