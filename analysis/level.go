@@ -2,6 +2,7 @@ package analysis
 
 import (
 	"math"
+	"slices"
 
 	"gonum.org/v1/gonum/stat"
 
@@ -12,11 +13,15 @@ import (
 // between the steps are estimated from. It keeps batches, from which means and
 // their errors follow.
 //
-// Its requests are those of the steady window less the ones that were sent
-// within a mean time in system of its end. These see the load drain away while
-// they decode, and a server that is quicker with fewer requests flatters them:
-// with ten waves of requests the time in system comes out about 2 % too short,
-// which moves a fitted knee by as much.
+// Requests that still decode when the last one has been sent see the load drain
+// away, and a server that is quicker with fewer requests flatters them: with ten
+// waves of requests the time in system comes out about 2 % too short, by more
+// where some answers are many times longer than others, and that moves a fitted
+// knee by as much. To leave out all that end late would leave out the long ones.
+// Where the length of an answer explains its decode time, these requests get the
+// decode time that a straight line through the others has for their length. Where
+// it does not, those sent within a mean time in system of the window's end are
+// left out.
 type Level struct {
 	Requests int          `json:"requests"`          // successes that it rests on
 	PerToken float64      `json:"per_token_seconds"` // by how much a longer answer takes longer: slope of decode time over output tokens
@@ -32,39 +37,105 @@ type LevelBatch struct {
 	OutputTokens float64 `json:"output_tokens"`
 }
 
+// settled is a success as it would have gone had the load gone on; seconds.
+type settled struct {
+	residence, ttft, decode, tokens float64
+}
+
 // LevelOf cuts the runs of a step. It is nil where too little succeeded.
 func LevelOf(runs []loadgen.Run) *Level {
-	var parts []part
-	for _, p := range steadyParts(runs) {
-		settled := settledCohort(&p)
-		if len(settled) > 0 {
-			p.cohort = settled
-		}
-		parts = append(parts, p)
-	}
-	if len(parts) == 0 {
-		return nil
-	}
-	l := &Level{}
+	parts := steadyParts(runs)
+	line := decodeLineOf(parts)
+	l := &Level{PerToken: line.perToken()}
 	for i := range parts {
-		l.add(parts[i].cohort, runs[0].Load.Concurrency)
+		l.add(settle(&parts[i], line), runs[0].Load.Concurrency)
 	}
 	if l.Requests == 0 {
 		return nil
 	}
-	l.PerToken = perToken(parts)
 	return l
 }
 
-// perToken is the slope of decode time over output tokens by least squares over
-// the requests; 0 where lengths hardly differ, and never more than the mean time
-// per token, beyond which it could only be chance.
-func perToken(parts []part) float64 {
+// settle returns a part's successes in order of dispatch, untouched by the drain.
+func settle(p *part, line decodeLine) []settled {
+	var all []settled
+	var sent, ended []float64
+	for _, s := range p.cohort {
+		r, ok := s.Residence()
+		if !ok || s.Class != loadgen.Success {
+			continue
+		}
+		ttft, _ := s.TTFT()
+		all = append(all, settled{r.Seconds(), ttft.Seconds(), (r - ttft).Seconds(), float64(s.OutputTokens)})
+		sent, ended = append(sent, s.Sent.Seconds()), append(ended, s.End.Seconds())
+	}
+	if !line.explains() {
+		return all[:beforeDrain(all, sent, p.to.Seconds())]
+	}
+	for i := range all {
+		if s := &all[i]; ended[i] > p.to.Seconds() {
+			s.decode = line.at(s.tokens)
+			s.residence = s.ttft + s.decode
+		}
+	}
+	return all
+}
+
+// beforeDrain is how many of the requests were sent early enough not to see the
+// drain. Long ones see more of it: where too many would be lost by leaving a time
+// in system and a standard deviation, a time in system has to do; where none would
+// be left, all of them do.
+func beforeDrain(all []settled, sent []float64, to float64) int {
+	times := make([]float64, len(all))
+	for i, s := range all {
+		times[i] = s.residence
+	}
+	mean, std := stat.PopMeanStdDev(times, nil)
+	until := func(last float64) int {
+		n, _ := slices.BinarySearch(sent, math.Nextafter(last, math.Inf(1)))
+		return n
+	}
+	n := until(to - mean - std)
+	if 4*n < len(all) {
+		n = until(to - mean)
+	}
+	if n == 0 {
+		return len(all)
+	}
+	return n
+}
+
+// decodeLine is the straight line of decode time over output tokens through the
+// successes that ended while the load was full.
+type decodeLine struct {
+	tokens, decode float64 // means, the latter in seconds
+	slope          float64 // seconds per token
+	explained      float64 // r^2; 0 where lengths hardly differ
+}
+
+// wellExplained is the share of the variance of decode times that the lengths of
+// the answers must explain if they are to stand for it.
+const wellExplained = 0.9
+
+func (l decodeLine) explains() bool { return l.explained >= wellExplained }
+
+func (l decodeLine) at(tokens float64) float64 { return max(0, l.decode+l.slope*(tokens-l.tokens)) }
+
+// perToken is the slope, and never more than the mean time per token, beyond which
+// it could only be chance.
+func (l decodeLine) perToken() float64 {
+	if l.explained == 0 {
+		return 0
+	}
+	return min(max(l.slope, 0), l.decode/(l.tokens-1))
+}
+
+func decodeLineOf(parts []part) decodeLine {
 	var tokens, decode []float64
 	for i := range parts {
 		for _, s := range parts[i].cohort {
 			r, ok := s.Residence()
-			if !ok || s.Class != loadgen.Success {
+			if !ok || s.Class != loadgen.Success || s.End > parts[i].to {
 				continue
 			}
 			ttft, _ := s.TTFT()
@@ -74,57 +145,27 @@ func perToken(parts []part) float64 {
 	}
 	mean, spread := stat.PopMeanStdDev(tokens, nil)
 	if len(tokens) < 3 || mean <= 1 || spread < 0.01*mean {
-		return 0
+		return decodeLine{}
 	}
-	_, slope := stat.LinearRegression(tokens, decode, nil, false)
-	return min(max(slope, 0), stat.Mean(decode, nil)/(mean-1))
+	l := decodeLine{tokens: mean, decode: stat.Mean(decode, nil)}
+	_, l.slope = stat.LinearRegression(tokens, decode, nil, false)
+	r := stat.Correlation(tokens, decode, nil)
+	l.explained = r * r
+	return l
 }
 
-// settledCohort are the window's successes without those that saw the drain. Long
-// ones see more of it: where too many would be lost by leaving a time in system
-// and a standard deviation, a time in system has to do.
-func settledCohort(p *part) []*loadgen.Sample {
-	var good []*loadgen.Sample
-	var times []float64
-	for _, s := range p.cohort {
-		if r, ok := s.Residence(); ok && s.Class == loadgen.Success {
-			good = append(good, s)
-			times = append(times, r.Seconds())
-		}
-	}
-	mean, std := stat.PopMeanStdDev(times, nil)
-	until := func(last float64) int {
-		for i, s := range good {
-			if s.Sent.Seconds() > last {
-				return i
-			}
-		}
-		return len(good)
-	}
-	n := until(p.to.Seconds() - mean - std)
-	if 4*n < len(good) {
-		n = until(p.to.Seconds() - mean)
-	}
-	return good[:n]
-}
-
-// add appends a run's cohort as batches of about a wave each.
-func (l *Level) add(cohort []*loadgen.Sample, n int) {
+// add appends a run's requests as batches of about a wave each.
+func (l *Level) add(cohort []settled, n int) {
 	total := len(cohort)
 	count := min(max(minBatches, total/max(n, 1)), maxBatches, max(1, total/2))
 	for k := range count {
 		var b LevelBatch
 		for _, s := range cohort[k*total/count : (k+1)*total/count] {
-			r, ok := s.Residence()
-			if !ok || s.Class != loadgen.Success {
-				continue
-			}
 			b.Requests++
-			b.Residence += r.Seconds()
-			b.OutputTokens += float64(s.OutputTokens)
-			ttft, _ := s.TTFT()
-			b.TTFT += ttft.Seconds()
-			b.Decode += (r - ttft).Seconds()
+			b.Residence += s.residence
+			b.TTFT += s.ttft
+			b.Decode += s.decode
+			b.OutputTokens += s.tokens
 		}
 		if b.Requests == 0 {
 			continue

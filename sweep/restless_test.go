@@ -1,12 +1,12 @@
 package sweep_test
 
 import (
+	"math"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/capfind/capfind/internal/simserver"
-	"github.com/capfind/capfind/sweep"
 )
 
 // troubled is the server with 64 slots, answers of varying length, and a trouble.
@@ -17,9 +17,8 @@ func troubled(t *testing.T, set func(*simserver.Config)) simserver.Worked {
 	return w
 }
 
-// Each of these seeds gave a limit of about 90 with a narrow interval while steps
-// were not asked whether the pace changed within them: the truth is 64.
-func TestServerThatSwitchesBetweenPacesIsUnstable(t *testing.T) {
+// Each of these seeds gave a limit from 78 to 90 while steps were not asked whether the pace changed within them: the truth is 64.
+func TestServerThatSwitchesBetweenPacesGetsNoWrongLimit(t *testing.T) {
 	minutely := func(c *simserver.Config) {
 		c.NoisyNeighbour = simserver.NoisyNeighbour{Share: 0.5, Start: 20 * time.Second, For: 10 * time.Second, Every: time.Minute}
 	}
@@ -30,9 +29,10 @@ func TestServerThatSwitchesBetweenPacesIsUnstable(t *testing.T) {
 		name string
 		seed uint64
 		set  func(*simserver.Config)
-	}{{"neighbour every minute", 8, minutely}, {"neighbour every minute", 41, minutely}, {"two modes", 55, modes}} {
+	}{{"neighbour every minute", 27, minutely}, {"neighbour every minute", 70, minutely}, {"two modes", 74, modes}, {"two modes", 77, modes}} {
 		r := answerOf(t, troubled(t, c.set), c.seed, nil)
-		if r.Verdict != sweep.Unstable || !strings.Contains(r.Sentence, "switch between paces") {
+		right := r.Limit != nil && math.Abs(r.Limit.Concurrency.Or(0)-64) <= 1
+		if !right && !strings.Contains(r.Sentence, "switch between paces") {
 			t.Errorf("%s, seed %d: %s: %s", c.name, c.seed, r.Verdict, r.Sentence)
 		}
 	}
