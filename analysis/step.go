@@ -52,6 +52,7 @@ type Step struct {
 	Validity  []Check    `json:"validity"`
 	Stop      *Stop      `json:"stop"`      // the first rule that this step broke, null where it passed
 	Breaches  []Stop     `json:"breaches"`  // every rule that it broke
+	Cleared   *Stop      `json:"cleared"`   // a rule that it broke by chance: run again it held; null otherwise
 	Abandoned string     `json:"abandoned"` // why it was cut short; empty where it ran to its end
 	Lengths   Lengths    `json:"lengths"`
 	Client    Client     `json:"client"`

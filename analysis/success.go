@@ -56,6 +56,9 @@ func SuccessCrossing(points []Successes, threshold float64) Crossing {
 	case bad < 0:
 		return Crossing{Note: fmt.Sprintf("not reached up to %s", number(top))}
 	}
+	// Of neighbours on a slope either may be the lucky one: the bracket is no
+	// narrower than what the failures around it allow.
+	low, high = min(low, from), max(high, to)
 	return Crossing{At: loadgen.Known(low), Low: loadgen.Known(low), High: loadgen.Known(high), Method: crossBracket,
 		Note: fmt.Sprintf("cannot be resolved between %s and %s: too few failures were seen around it", number(low), number(high))}
 }

@@ -165,13 +165,22 @@ func breaks(step *analysis.Step, rule string) bool {
 }
 
 // binding is the smallest of the limits that were reached, nil where none was;
-// of equals the guide's order decides.
+// of equals the guide's order decides. It may be another one that binds in truth:
+// the interval of the smallest begins where the first of their intervals does.
 func binding(limits map[string]analysis.Limit) *analysis.Limit {
 	var found *analysis.Limit
 	for _, rule := range orderedRules(limits) {
 		l := limits[rule]
 		if l.Reached() && (found == nil || l.Concurrency.Or(0) < found.Concurrency.Or(0)) {
 			found = &l
+		}
+	}
+	for _, rule := range orderedRules(limits) {
+		l := limits[rule]
+		if low, ok := l.Low.Value(); ok && l.Reached() && found.Confidence.IsKnown() && low < found.Low.Or(low) {
+			found.Low = l.Low
+			may := fmt.Sprintf("%s may bind first: %s", RuleTitle(rule), otherLimit(l))
+			found.Note = strings.TrimPrefix(found.Note+"; "+may, "; ")
 		}
 	}
 	return found

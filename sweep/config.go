@@ -18,6 +18,7 @@ type Config struct {
 	PromptsPerConcurrency int               `yaml:"prompts_per_concurrency"` // requests per step = this x concurrency
 	MinPrompts            int               `yaml:"min_prompts"`             // floor for low concurrencies; 59 without a failure support ">= 95 %" with 95 % confidence
 	Exact                 bool              `yaml:"exact"`                   // search the exact limit between the ladder's steps
+	SearchRequests        int               `yaml:"search_requests"`         // where requests fail ever more often as the load grows, content with a wide interval after this many; half the width takes four times as many
 	Start                 loadgen.StartMode `yaml:"start"`                   // how a step begins: stagger spreads the first requests over about one response time, burst sends them at once
 	Repeat                bool              `yaml:"repeat"`                  // run a failing step once more before stopping
 	ErrorHold             time.Duration     `yaml:"error_hold"`              // pause of a worker after an error
@@ -144,6 +145,7 @@ func Default() Config {
 		Concurrency:           Steps{1, 2, 5, 10, 20, 50, 100, 200, 500, 1000},
 		PromptsPerConcurrency: 10,
 		Exact:                 true,
+		SearchRequests:        3000,
 		Start:                 loadgen.StartStagger,
 		Repeat:                true,
 		ErrorHold:             loadgen.ErrorHoldDefault,
@@ -211,6 +213,7 @@ func (c Config) Validate() []Problem {
 		p.add("prompts_per_concurrency", "is %d, but must be at least 1 (the guide uses 10)", c.PromptsPerConcurrency)
 	}
 	p.notNegative("min_prompts", c.MinPrompts)
+	p.notNegative("search_requests", c.SearchRequests)
 	p.oneOf("start", string(c.Start), string(loadgen.StartStagger), string(loadgen.StartBurst))
 	p.noTimeBack("error_hold", c.ErrorHold)
 	p.noTimeBack("settle", c.Settle)

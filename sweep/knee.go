@@ -37,7 +37,7 @@ func (h *hunt) knee(ctx context.Context) error {
 		if !misfit(&c) || !again {
 			break
 		}
-		if _, err := h.rerun(ctx, n, 6, "no curve goes through the steps: was this one typical?"); err != nil {
+		if _, err := h.rerun(ctx, n, 6, nil, "no curve goes through the steps: was this one typical?"); err != nil {
 			return err
 		}
 	}

@@ -2,6 +2,7 @@ package sweep
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 
@@ -21,16 +22,27 @@ const commandSweep = "sweep"
 func (c *Controller) Sweep(ctx context.Context) (*Result, error) {
 	s := c.begin(commandSweep)
 	err := s.ladder(ctx)
-	if err == nil && c.Config.Exact {
-		err = s.search(ctx)
+	for err == nil && c.Config.Exact {
+		if err = s.search(ctx); !errors.Is(err, errCleared) {
+			break
+		}
+		err = s.ladder(ctx)
 	}
 	return s.close(err, s.answer)
 }
 
-// ladder climbs the configured steps until one of them breaks a rule.
+// ladder climbs the configured steps, from where it left off, until one of them
+// breaks a rule.
 func (s *session) ladder(ctx context.Context) error {
-	var passed []analysis.Step
+	passed := s.passedSteps()
+	top := 0
+	if len(passed) > 0 {
+		top = passed[len(passed)-1].Concurrency
+	}
 	for _, n := range s.Config.Concurrency {
+		if n <= top {
+			continue
+		}
 		step, err := s.measure(ctx, order{
 			concurrency: n,
 			requests:    s.promptsAt(n),
@@ -47,6 +59,17 @@ func (s *session) ladder(ctx context.Context) error {
 		passed = append(passed, step)
 	}
 	return nil
+}
+
+// passedSteps are the ladder's steps that broke no rule.
+func (s *session) passedSteps() []analysis.Step {
+	var out []analysis.Step
+	for _, step := range s.r.Steps {
+		if step.Phase == analysis.PhaseLadder && step.Passed() {
+			out = append(out, step)
+		}
+	}
+	return out
 }
 
 // promptsAt is the guide's number of requests for a step.

@@ -39,7 +39,9 @@ func (s *session) search(ctx context.Context) error {
 	if !h.worthwhile() {
 		return nil
 	}
-	s.r.Search = &Search{}
+	if s.r.Search == nil {
+		s.r.Search = &Search{}
+	}
 	err := h.run(ctx)
 	if err == nil || isEnding(err) {
 		h.conclude(err)
@@ -111,7 +113,7 @@ func (h *hunt) probe(ctx context.Context, n int, waves float64, phase analysis.P
 	requests := max(int(math.Ceil(waves*float64(n))), leastProbe)
 	h.note("%d requests in flight, %d requests: %s", n, requests, why)
 	test := analysis.NewSPRT(h.Stop.MinSuccessRate)
-	done, failed := 0, 0
+	done, failed, sent := 0, 0, 0
 	cliff := h.pastCliff(n)
 	step, err := h.measure(ctx, order{
 		concurrency: n, requests: requests, phase: phase,
@@ -120,14 +122,17 @@ func (h *hunt) probe(ctx context.Context, n int, waves float64, phase analysis.P
 				return false
 			}
 			done++
+			sent = max(sent, x.Index+1)
 			if x.Class != loadgen.Success {
 				failed++
 			}
 			below := test.Add(x.Class == loadgen.Success) == analysis.Below
 			// Where success falls slowly, to stop at a bad moment would count the
 			// moment as the rate. And a server that turns requests away shows by
-			// the others how many it can serve, once two waves are through.
-			return h.Stop.MinSuccessRate > 0 && below && (2*failed > done || done >= 2*n && cliff)
+			// the others how many it can serve, once two waves are through. Failures are
+			// often quicker than answers: of those sent, not of those that finished,
+			// half must have failed.
+			return h.Stop.MinSuccessRate > 0 && below && (2*failed > sent || done >= 2*n && cliff)
 		},
 	})
 	if err != nil && !(errors.Is(err, errServerGone) && step.Concurrency == n) {

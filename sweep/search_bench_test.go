@@ -26,6 +26,7 @@ type trial struct {
 	truths  []float64   // limits that may be claimed; nil: as computed
 	outside bool        // of what the search knows: "unstable" is a right answer too
 	none    bool        // it has no limit within the ladder
+	search  int         // requests where success falls slowly; 0: the default
 }
 
 const searchRunsVar = "CAPFIND_SEARCH_RUNS"
@@ -33,6 +34,17 @@ const searchRunsVar = "CAPFIND_SEARCH_RUNS"
 // BenchmarkSearch prints how exact the search is: each server is swept many
 // times under fake time, with another seed each time. CAPFIND_SEARCH_RUNS says
 // how often (20), CAPFIND_SEARCH_CASE which (a part of the name; all).
+//
+// "within" is the share of the limits claimed that are within 2 % or 1 of the
+// truth, "covered" the share whose 95 % interval holds it, "extra" the median of
+// the requests beyond the ladder. "wrong" counts the claims of a limit where there
+// is none, of none where there is one, and the intervals that miss the truth by
+// more than 2 % or 1.
+//
+// Where errors grow slowly no method gets within 2 % on a few thousand requests:
+// with the failure rate q at the limit and its slope q' there, n requests cannot
+// tell it to less than sqrt(q (1-q)/n)/q' (Cramer and Rao). At q = 0.05 and
+// q' = 0.002 that is 2 in flight at 3,000 requests, and 0.5 at 47,500.
 func BenchmarkSearch(b *testing.B) {
 	runs := 20
 	if v, err := strconv.Atoi(os.Getenv(searchRunsVar)); err == nil {
@@ -63,6 +75,9 @@ func (tr trial) sweeps(runs int) []*sweep.Result {
 						c := against(tr.Worked, uint64(i+1))
 						if tr.ladder != nil {
 							c.Config.Concurrency = tr.ladder
+						}
+						if tr.search > 0 {
+							c.Config.SearchRequests = tr.search
 						}
 						r, err := c.Sweep(context.Background())
 						if err != nil {
@@ -107,10 +122,12 @@ func (tr trial) row(runs int) string {
 			claimed++
 			at, low, high := r.Limit.Concurrency.Or(0), r.Limit.Low.Or(0), r.Limit.High.Or(math.Inf(1))
 			limits = append(limits, at)
-			hit, cover := false, false
+			hit, cover, close := false, false, false
 			for _, w := range wants {
-				hit = hit || math.Abs(at-w) <= max(1, 0.02*w)
-				cover = cover || (low <= w && w <= high)
+				exact := max(1, 0.02*w)
+				hit = hit || math.Abs(at-w) <= exact
+				cover = cover || low <= w && w <= high
+				close = close || low-exact <= w && w <= high+exact
 			}
 			if hit {
 				within++
@@ -118,7 +135,7 @@ func (tr trial) row(runs int) string {
 			if cover {
 				covered++
 			}
-			ok, miss = hit || cover, !cover
+			ok, miss = close, !cover
 		}
 		switch {
 		case tr.none && r.Verdict == sweep.LimitFound, !tr.none && r.Verdict == sweep.LimitFound && !ok,
@@ -176,7 +193,7 @@ var randomRate = map[string][]float64{"rate_limit c=0.5": {29}}
 func trials() []trial {
 	var all []trial
 	for _, w := range simserver.Cases() {
-		for _, c := range []float64{0, 0.3, 0.5} {
+		for _, c := range []float64{0, 0.3, 0.5, 1} {
 			v := w
 			v.Config.LengthSpread = c
 			v.Name = fmt.Sprintf("%s c=%.1f", w.Name, c)
@@ -206,6 +223,9 @@ func trials() []trial {
 	add("errors grow slowly c=0.5", 101, func(c *simserver.Config) {
 		c.ErrorRate = simserver.ErrorRate{PerRequest: 0.002, From: 20, After: 50 * time.Millisecond}
 	}, nil)
+	add("the same, 60,000 requests", 101, func(c *simserver.Config) {
+		c.ErrorRate = simserver.ErrorRate{PerRequest: 0.002, From: 20, After: 50 * time.Millisecond}
+	}, func(t *trial) { t.search = 60_000 })
 	add("errors grow quickly c=0.5", 101, func(c *simserver.Config) {
 		c.ErrorRate = simserver.ErrorRate{PerRequest: 0.02, From: 60, After: 50 * time.Millisecond}
 	}, nil)

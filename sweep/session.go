@@ -63,6 +63,7 @@ func (c *Controller) begin(command string) *session {
 	// They come back one by one as the controller reaches them again: each of its
 	// decisions must see what it saw the first time, and nothing that came later.
 	r.Steps, r.Crashes = nil, nil
+	unclear(s.before)
 	r.SchemaVersion, r.Command, r.Seed = SchemaVersion, command, c.Seed
 	if r.StartedAt.IsZero() {
 		r.StartedAt = time.Now().UTC()

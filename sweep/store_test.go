@@ -65,18 +65,20 @@ func essenceOf(t *testing.T, r *sweep.Result, dir string) essence {
 	return e
 }
 
+// openOrCreate is the store in dir and the result so far, nil in a new one.
+func openOrCreate(dir string) (*sweep.Store, *sweep.Result, error) {
+	if _, err := os.Stat(filepath.Join(dir, sweep.ResultFile)); err == nil {
+		return sweep.Open(dir)
+	}
+	store, err := sweep.Create(dir)
+	return store, nil, err
+}
+
 // stored runs a sweep into dir, going on with what is there; after runs the
 // plug is pulled, with -1 never.
 func stored(t *testing.T, m model, dir string, after int) (*sweep.Result, []loadgen.Load) {
 	t.Helper()
-	var store *sweep.Store
-	var before *sweep.Result
-	var err error
-	if _, statErr := os.Stat(filepath.Join(dir, sweep.ResultFile)); statErr == nil {
-		store, before, err = sweep.Open(dir)
-	} else {
-		store, err = sweep.Create(dir)
-	}
+	store, before, err := openOrCreate(dir)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,37 +18,47 @@ func (h *hunt) success(ctx context.Context) error {
 	if bad == nil || !breaks(bad, RuleSuccess) {
 		return nil
 	}
-	for range maxSuccessProbes {
+	for probes := 0; ; {
 		good, fails := h.successBracket()
 		c := analysis.SuccessCrossing(h.successes(), h.Stop.MinSuccessRate)
 		waves := h.waves()
 		var n int
 		var why string
 		if h.gradual() {
-			if c.Confidence.IsKnown() && h.resolvedEnough(c) {
+			exact := c.Confidence.IsKnown() && halfWidth(c) <= near(c.At.Or(0)) && h.probes() >= enoughProbes
+			if exact || h.searchSpent().Requests > h.Config.SearchRequests {
 				return nil
 			}
 			n, why = h.slopeGuess(c)
-			waves = max(waves, slopeProbe/float64(n))
+			waves = max(waves, h.slopeProbe()/float64(n))
 		} else {
-			if h.closed(good, fails) {
+			if probes++; probes > maxSuccessProbes || h.closed(good, fails) {
 				return nil
 			}
 			n, why = h.cliffGuess(good, fails)
 			if h.rateLimited() {
 				// A bucket that was full lets through what the rate would not.
-				waves = max(waves, slopeProbe/float64(n))
+				waves = max(waves, leastSlopeProbe/float64(n))
 			}
 		}
 		if _, err := h.probe(ctx, n, waves, analysis.PhaseProbe, why); err != nil {
 			return err
 		}
 	}
-	return nil
 }
 
-// slopeProbe is how many requests a probe takes where success falls slowly.
-const slopeProbe = 400
+// slopeProbe is how many requests a probe takes where success falls slowly: an
+// eighth of what may be spent, so that the probes spread out and few of their
+// requests go into filling up the load.
+func (h *hunt) slopeProbe() float64 {
+	return max(leastSlopeProbe, float64(h.Config.SearchRequests)/8)
+}
+
+const leastSlopeProbe = 400
+
+func halfWidth(c analysis.Crossing) float64 {
+	return (c.High.Or(math.Inf(1)) - c.Low.Or(0)) / 2
+}
 
 // closed reports whether nothing is left between good and bad.
 func (h *hunt) closed(good, bad int) bool {
@@ -91,40 +101,35 @@ func (h *hunt) gradual() bool {
 	return float64(failed) > 0.005*float64(total)
 }
 
-// successes are the counts that a slope is estimated from. The ladder's failing
-// step was stopped for its failures, or run again because of them: what it counts
-// is too many of them, and once the probes can speak it is left out.
+// successes are the counts that a slope is estimated from. The ladder's steps next
+// to it were chosen by their own counts, the one for having passed and the other
+// for having failed: once the probes can speak, which were not, both are left out.
 func (h *hunt) successes() []analysis.Successes {
-	probes := 0
-	var steps []analysis.Step
-	for i := range h.r.Steps {
-		s := &h.r.Steps[i]
-		if s.Phase == analysis.PhaseLadder && breaks(s, RuleSuccess) {
-			continue
+	steps := h.r.Steps
+	if h.gradual() && h.probes() >= enoughProbes {
+		steps = nil
+		for _, s := range h.r.Steps {
+			if s.Phase != analysis.PhaseLadder || s.Concurrency < h.last {
+				steps = append(steps, s)
+			}
 		}
-		if s.Phase != analysis.PhaseLadder {
-			probes++
-		}
-		steps = append(steps, *s)
-	}
-	if probes < 3 || !h.gradual() {
-		steps = h.r.Steps
 	}
 	return analysis.SuccessPoints(steps)
 }
 
-// resolvedEnough reports whether a crossing is as exact as wanted, or as exact as
-// a reasonable number of requests makes it.
-func (h *hunt) resolvedEnough(c analysis.Crossing) bool {
-	half := (c.High.Or(math.Inf(1)) - c.Low.Or(0)) / 2
-	spent := h.searchSpent().Requests
-	return half <= near(c.At.Or(0)) || spent > gradualBudget
-}
+// enoughProbes is how many probes can speak of a slope without the ladder.
+const enoughProbes = 3
 
-// gradualBudget is how many requests the search spends on a success rate that
-// falls slowly before it is content with a wide interval: each halving of the
-// interval takes four times as many.
-const gradualBudget = 3000
+// probes counts the steps that are not the ladder's.
+func (h *hunt) probes() int {
+	n := 0
+	for i := range h.r.Steps {
+		if h.r.Steps[i].Phase != analysis.PhaseLadder {
+			n++
+		}
+	}
+	return n
+}
 
 func (h *hunt) searchSpent() Spent {
 	var spent Spent

@@ -19,7 +19,7 @@ func (h *hunt) confirm(ctx context.Context) error {
 	if bad == nil || h.seenAgain(bad) {
 		return nil
 	}
-	step, err := h.rerun(ctx, bad.Concurrency, h.waves(), "the step that stopped the ladder, which nothing since has confirmed")
+	step, err := h.rerun(ctx, bad.Concurrency, h.waves(), h.passedSteps(), "the step that stopped the ladder, which nothing since has confirmed")
 	if err != nil || step == nil {
 		return err
 	}
@@ -31,27 +31,10 @@ func (h *hunt) confirm(ctx context.Context) error {
 			return nil
 		}
 	}
+	if failedByChance(bad, step) {
+		return h.clear(fmt.Sprintf("with %d more requests it is %s", step.Whole.Completed+step.Whole.Failed, percentOr(step.Whole.SuccessRate)))
+	}
 	h.doubt("the ladder stopped at %d (%s), but the same step later passed", bad.Concurrency, bad.Stop.Sentence)
-	return nil
-}
-
-// confirmGain runs the step before the failing one again as well: a gain is a
-// ratio, and of two steps of a few requests each either may be the odd one.
-func (h *hunt) confirmGain(ctx context.Context, bad *analysis.Step) error {
-	if _, err := h.rerun(ctx, h.last, h.waves(), "the step before it, over which the gain was taken"); err != nil {
-		return err
-	}
-	x := map[int]float64{}
-	for i := range h.r.Steps {
-		if l := level(h.r.Steps, i); l != nil {
-			n := h.r.Steps[i].Concurrency
-			x[n] = float64(n) / l.Mean().Residence
-		}
-	}
-	from, to := x[h.last], x[bad.Concurrency]
-	if from > 0 && to/from-1 >= h.Stop.MinThroughputGain {
-		h.doubt("the ladder stopped at %d (%s), but run again both steps gave a gain of %s", bad.Concurrency, bad.Stop.Sentence, signedPercent(to/from-1))
-	}
 	return nil
 }
 
@@ -72,26 +55,19 @@ func (h *hunt) seenAgain(bad *analysis.Step) bool {
 	return false
 }
 
-func (h *hunt) rerun(ctx context.Context, n int, waves float64, why string) (*analysis.Step, error) {
+// rerun measures a concurrency of the ladder once more. prev is what its gain is
+// taken over; nil where only its level is wanted, for a gain over a step of few
+// requests is itself a matter of chance.
+func (h *hunt) rerun(ctx context.Context, n int, waves float64, prev []analysis.Step, why string) (*analysis.Step, error) {
 	requests := max(int(math.Ceil(waves*float64(n))), leastProbe)
 	h.note("%d requests in flight, %d requests: %s", n, requests, why)
 	step, err := h.measure(ctx, order{
-		concurrency: n, requests: requests, phase: analysis.PhaseConfirm, prev: h.passedSteps(),
+		concurrency: n, requests: requests, phase: analysis.PhaseConfirm, prev: prev,
 	})
 	if err != nil {
 		return nil, err
 	}
 	return &step, nil
-}
-
-func (h *hunt) passedSteps() []analysis.Step {
-	var out []analysis.Step
-	for _, s := range h.r.Steps {
-		if s.Phase == analysis.PhaseLadder && s.Passed() {
-			out = append(out, s)
-		}
-	}
-	return out
 }
 
 // drift repeats a step from the middle of the ladder where a limit is about to
@@ -105,7 +81,7 @@ func (h *hunt) drift(ctx context.Context) error {
 	if i < 0 {
 		return nil
 	}
-	if _, err := h.rerun(ctx, h.r.Steps[i].Concurrency, 5, "a step of the ladder again: is the server still the same?"); err != nil {
+	if _, err := h.rerun(ctx, h.r.Steps[i].Concurrency, 5, nil, "a step of the ladder again: is the server still the same?"); err != nil {
 		return err
 	}
 	return nil
@@ -270,14 +246,38 @@ func (h *hunt) successLimit(l analysis.Limit) analysis.Limit {
 	}
 	exact := analysis.SuccessLimit(h.successes(), h.Stop.MinSuccessRate)
 	if exact.Confidence.IsKnown() {
+		if h.gradual() {
+			exact.Note = h.slopeNote(&exact)
+		}
 		return exact
 	}
 	if h.gradual() {
 		// A single step that passed or failed says little on a slope.
-		l.Concurrency, l.Low, l.High = loadgen.Known(float64(h.last)), loadgen.Known(float64(h.last)), loadgen.Known(float64(h.broken))
+		from, to := exact.Low.Or(float64(h.last)), exact.High.Or(float64(h.broken))
+		l.Concurrency, l.Low, l.High = loadgen.Known(from), loadgen.Known(from), loadgen.Known(to)
 	}
 	l.Note = exact.Note
 	return l
+}
+
+// slopeNote says why an interval stayed wide, and what a narrow one would take:
+// each halving of the interval takes four times as many requests.
+func (h *hunt) slopeNote(l *analysis.Limit) string {
+	half := (l.High.Or(math.Inf(1)) - l.Low.Or(0)) / 2
+	want := near(l.Concurrency.Or(0))
+	spent := float64(h.searchSpent().Requests)
+	if half <= want || math.IsInf(half, 1) || spent == 0 {
+		return ""
+	}
+	more := spent * half * half / want / want
+	return fmt.Sprintf("the success rate falls slowly with the load, which %.0f requests tell to within %.0f; to within %.0f would take about %s (sweep.search_requests)",
+		spent, math.Ceil(half), math.Ceil(want), roundUp(more))
+}
+
+// roundUp writes a number with two digits, upwards.
+func roundUp(v float64) string {
+	unit := math.Pow(10, math.Floor(math.Log10(v))-1)
+	return fmt.Sprintf("%.0f", math.Ceil(v/unit)*unit)
 }
 
 // rateLimited reports whether requests failed by being too many a second.
