@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/capfind/capfind/internal/simserver"
+	"github.com/capfind/capfind/loadgen"
 	"github.com/capfind/capfind/sweep"
 )
 
@@ -35,5 +36,20 @@ func TestSlowlyGrowingErrors(t *testing.T) {
 	}
 	if few, many := width(2000), width(12000); many > 0.7*few {
 		t.Errorf("an interval of %.0f became one of %.0f with six times as many requests", few, many)
+	}
+}
+
+// A full queue may be told with a 429 as well (TGI does): that is no rate limiter,
+// and its limit is as sharp as any other queue's.
+func TestFullQueueThatSays429(t *testing.T) {
+	w := worked(t, "queue_cap")
+	w.Config.Server = "tgi"
+	r := answerOf(t, w, 1, func(c *sweep.Controller) { c.Stop.MinThroughputGain = 0 })
+	if _, ok := r.Steps[len(r.Steps)-1].Failures[loadgen.HTTP5xx]; ok {
+		t.Fatal("the simulated server says 5xx")
+	}
+	l := r.Limit
+	if l == nil || l.Concurrency.Or(0) != 48 || l.Low.Or(0) != 48 || l.High.Or(0) != 48 || strings.Contains(l.Note, "rate limiter") {
+		t.Errorf("%s: %+v; 32 run and 16 wait", r.Sentence, l)
 	}
 }

@@ -293,8 +293,23 @@ func (h *hunt) rateLimited() bool {
 			}
 		}
 	}
-	return limited > others
+	return limited > others && !h.queues()
 }
+
+// queues reports whether requests wait for others before they are served: a server
+// that says 429 then does so because its queue is full, not because of a rate.
+func (h *hunt) queues() bool {
+	for i := range h.r.Steps {
+		if l := h.r.Steps[i].Level; l != nil && queued(h.r.Steps, i) > waitsNoticeably*l.Mean().Residence {
+			return true
+		}
+	}
+	return false
+}
+
+// waitsNoticeably is the share of the time in system spent waiting for a slot that
+// is more than a prefill's own ups and downs.
+const waitsNoticeably = 0.1
 
 // gainLimit is the knee of the fitted curve where one is claimed. Where no model
 // is trusted the steps themselves bracket it.
