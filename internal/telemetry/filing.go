@@ -49,14 +49,15 @@ func (s *Scraper) ask(ctx context.Context, extra bool, endpoints ...*endpoint) {
 	if ctx.Err() != nil {
 		return // Run is over: the failures are ours, not the endpoints'
 	}
-	// What an answer says was true somewhere between question and answer.
-	at := began.Add(time.Since(began) / 2)
-	s.file(at, asked)
+	answered := time.Now()
+	s.file(began, answered, asked)
 }
 
-// file turns the answers into a span and a point.
-func (s *Scraper) file(at time.Time, asked []*endpoint) {
-	now := span{from: at, to: at}
+// file turns the answers into a span and a point. What an answer says was true
+// somewhere between question and answer: in the middle, for want of better.
+func (s *Scraper) file(began, answered time.Time, asked []*endpoint) {
+	at := began.Add(answered.Sub(began) / 2)
+	now := span{from: at, to: at, lastAsked: began, lastAnswered: answered}
 	for c := range now.first {
 		now.first[c], now.last[c] = unknown, unknown
 	}

@@ -63,6 +63,10 @@ func (a *aggregate) min() float64 {
 // span is a stretch of history: one scrape, or several that were merged.
 type span struct {
 	from, to time.Time
+	// When the last scrape was asked for and its answers were there: what they say
+	// was true somewhere in between, but for certain not before nor after.
+	lastAsked, lastAnswered time.Time
+
 	answered int  // scrapes that an endpoint answered
 	away     bool // the server's endpoint had answered before and no longer did
 	gauges   [gauges]aggregate
@@ -77,6 +81,7 @@ type span struct {
 // merge adds the span that follows.
 func (s *span) merge(b *span) {
 	s.to = b.to
+	s.lastAsked, s.lastAnswered = b.lastAsked, b.lastAnswered
 	s.answered += b.answered
 	s.away = s.away || b.away
 	if s.hostSince.IsZero() {
@@ -121,12 +126,20 @@ func (h *history) add(s span) {
 	h.spans = append(kept, h.spans[half&^1:]...)
 }
 
-// latest returns the time of the last scrape, the zero time before the first.
+// latest returns the moment of the last scrape, the zero time before the first.
 func (h *history) latest() time.Time {
 	if len(h.spans) == 0 {
 		return time.Time{}
 	}
 	return h.spans[len(h.spans)-1].to
+}
+
+// asked returns when the last scrape was asked for, the zero time before the first.
+func (h *history) asked() time.Time {
+	if len(h.spans) == 0 {
+		return time.Time{}
+	}
+	return h.spans[len(h.spans)-1].lastAsked
 }
 
 // within returns the half-open range of spans that touch [from, to].
@@ -139,8 +152,10 @@ func (h *history) within(from, to time.Time) (i, j int) {
 }
 
 // growth returns by how much a counter grew over [from, to], taken between the
-// scrapes around it: the last one before it and the first one after it, as long
-// as these are not further away than slack; else the outermost ones inside.
+// scrapes around it: the last one that was answered before it and the first one
+// that was asked for after it, as long as these are not further away than slack;
+// else the outermost ones inside. One that was under way as the window began or
+// ended may hold either side's count.
 // NaN where there are no two scrapes to compare.
 func (h *history) growth(c counter, from, to time.Time, slack time.Duration) float64 {
 	i, j := h.within(from.Add(-slack), to.Add(slack))
@@ -154,11 +169,11 @@ func (h *history) growth(c counter, from, to time.Time, slack time.Duration) flo
 		if math.IsNaN(start) {
 			start, startAt = s.first[c], s.from
 		}
-		if !s.to.After(from) {
+		if !s.lastAnswered.After(from) {
 			start, startAt = s.last[c], s.to // a later one, still before the window
 		}
 		end, endAt = s.last[c], s.to
-		if !s.to.Before(to) {
+		if !s.lastAsked.Before(to) {
 			break // the first one after the window
 		}
 	}

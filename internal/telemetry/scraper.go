@@ -232,8 +232,8 @@ func (s *Scraper) setLive(live *session) {
 }
 
 // Window sums up what was seen between two moments: gauges over the scrapes
-// inside, counters between the scrapes around it. Where the last scrape is older
-// than the window's end it asks for one more and waits for it, two timeouts at
+// inside, counters between the scrapes around it. Where the last scrape was asked
+// for before the window's end it asks for one more and waits for it, two timeouts at
 // most. ok is false where nothing was seen.
 func (s *Scraper) Window(from, to time.Time) (t analysis.Telemetry, ok bool) {
 	s.catchUp(to)
@@ -311,12 +311,12 @@ func (s *Scraper) fillCounters(t *analysis.Telemetry, from, to time.Time) bool {
 	return counted
 }
 
-// catchUp has a scrape made where the last one is older than moment.
+// catchUp has a scrape made where the last one was asked for before moment.
 func (s *Scraper) catchUp(moment time.Time) {
 	s.mu.Lock()
-	live, latest := s.live, s.history.latest()
+	live, asked := s.live, s.history.asked()
 	s.mu.Unlock()
-	if live == nil || !latest.Before(moment) || time.Now().Before(moment) {
+	if live == nil || !asked.Before(moment) || time.Now().Before(moment) {
 		return
 	}
 	reply := make(chan struct{})

@@ -33,6 +33,7 @@ type fake struct {
 	mu    sync.Mutex
 	body  map[string]string
 	delay time.Duration
+	late  bool // the answer is what it is at the end of the delay, not at its beginning
 	calls map[string]int
 }
 
@@ -58,6 +59,11 @@ func (f *fake) fetch(ctx context.Context, url string) ([]byte, error) {
 	case <-time.After(delay):
 	case <-ctx.Done():
 		return nil, ctx.Err()
+	}
+	if f.late {
+		f.mu.Lock()
+		body, ok = f.body[url]
+		f.mu.Unlock()
 	}
 	if !ok || body == "" {
 		return nil, errors.New("connection refused")
@@ -445,6 +451,35 @@ func TestBeginWithNobodyThere(t *testing.T) {
 		w.stop()
 		w.Begin()
 	})
+}
+
+// A scrape that is under way as the window begins or ends may tell of either side:
+// neither its count as a beginning nor as an end is to be trusted.
+func TestCountersOfSlowScrapes(t *testing.T) {
+	for _, late := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			count := func(n float64) string {
+				return fmt.Sprintf("vllm:num_requests_running 1\nvllm:generation_tokens_total %g\n", n)
+			}
+			f := &fake{delay: 400 * time.Millisecond, late: late}
+			f.set(serverURL, count(1000))
+			w := start(t, telemetry.Config{ServerURL: serverURL}, f)
+			time.Sleep(2350 * time.Millisecond) // asked at 2 s, answered at 2.4 s, 2.2 s in the middle
+			from := time.Now()
+			f.set(serverURL, count(1010)) // at once
+			time.Sleep(2700 * time.Millisecond)
+			f.set(serverURL, count(1300))
+			to := time.Now() // asked at 5 s, answered at 5.4 s
+			if !late {
+				time.Sleep(450 * time.Millisecond) // the window is asked for when that answer is there
+			}
+			got, ok := w.Window(from, to)
+			if !ok {
+				t.Fatal("nothing seen")
+			}
+			want(t, fmt.Sprintf("generation tokens, late %v", late), got.GenerationTokens, 300)
+		})
+	}
 }
 
 func TestCounterReset(t *testing.T) {
