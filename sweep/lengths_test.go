@@ -131,3 +131,15 @@ func TestFailuresByChanceDoNotStopTheLadder(t *testing.T) {
 		}
 	}
 }
+
+// Where three probes around it speak against the step that stopped the ladder, that
+// step is run again: no more is spent on a slope that is none.
+func TestSlopeThatIsNoneCostsLittle(t *testing.T) {
+	w := worked(t, "slots")
+	w.Config.Slots, w.Config.LengthSpread = 0, 0.5
+	w.Config.ErrorRate = simserver.ErrorRate{Base: 0.02}
+	r := answerOf(t, w, 258, func(c *sweep.Controller) { c.Config.Concurrency = sweep.Steps{1, 2, 5, 10, 20, 50} })
+	if r.Verdict != sweep.NotReached || r.Ladder.LastGood.Or(0) != 50 || r.Search.Requests > 1500 {
+		t.Errorf("%s after %d requests: %s", r.Verdict, r.Search.Requests, r.Sentence)
+	}
+}

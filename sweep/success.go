@@ -25,8 +25,9 @@ func (h *hunt) success(ctx context.Context) error {
 		var n int
 		var why string
 		if h.gradual() {
-			exact := c.Confidence.IsKnown() && halfWidth(c) <= near(c.At.Or(0)) && h.probes() >= enoughProbes
-			if exact || h.searchSpent().Requests > h.Config.SearchRequests {
+			exact := c.Confidence.IsKnown() && halfWidth(c) <= near(c.At.Or(0))
+			nowhere := !c.At.IsKnown() // the probes speak against the ladder: its step is run again
+			if (exact || nowhere) && h.probes() >= enoughProbes || h.searchSpent().Requests > h.Config.SearchRequests {
 				return nil
 			}
 			n, why = h.slopeGuess(c)
