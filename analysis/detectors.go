@@ -321,6 +321,28 @@ func (d *diagnosis) serverLines() []string {
 		}
 		lines = append(lines, line)
 	}
+	if top != nil && top.Server != nil {
+		lines = append(lines, gpuLines(top)...)
+	}
+	return lines
+}
+
+// gpuLines are what the GPU's own counters say of a step: which of its parts the
+// time went into.
+func gpuLines(s *Step) []string {
+	var lines []string
+	for _, c := range []struct {
+		share Number
+		text  string
+	}{
+		{s.Server.GPUBandwidthMean, "at %d: the GPU's memory moved %s of what it can at its peak"},
+		{s.Server.GPUMemoryBusyMean, "at %d: the GPU's memory was busy %s of the time"},
+		{s.Server.GPUTensorMean, "at %d: the GPU's tensor cores were busy %s of the time"},
+	} {
+		if c.share.IsKnown() {
+			lines = append(lines, fmt.Sprintf(c.text, s.Concurrency, percent(c.share)))
+		}
+	}
 	return lines
 }
 

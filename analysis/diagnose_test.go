@@ -171,8 +171,8 @@ func TestDiagnose(t *testing.T) {
 		}), nil, KindFrontEnd, []string{"of a TTFT of 1281 ms at 100 the model server knows only 100 ms"}},
 		{"memory bandwidth, by shape", decodeSteps(), nil, KindMemoryBandwidth, []string{"TPOT grows from 28.0 ms at 100 to 48.0 ms at 200 with no queue"}},
 		{"memory bandwidth, with metrics", served(decodeSteps(), func(s *Step) Telemetry {
-			return Telemetry{WaitingMean: known(0), RunningMax: known(float64(s.Concurrency)), KVCacheMax: known(0.5)}
-		}), nil, KindMemoryBandwidth, []string{"memory bandwidth"}},
+			return Telemetry{WaitingMean: known(0), RunningMax: known(float64(s.Concurrency)), KVCacheMax: known(0.5), GPUBandwidthMean: known(0.82), GPUTensorMean: known(0.31)}
+		}), nil, KindMemoryBandwidth, []string{"memory bandwidth", "at 200: the GPU's memory moved 82 % of what it can at its peak", "at 200: the GPU's tensor cores were busy 31 % of the time"}},
 		{"prefill", prefillSteps(), nil, KindPrefill, []string{"reading prompts is busy 100 % of the time"}},
 		{"prefill that grows", growingPrefill(), nil, KindPrefill, []string{"TTFT grows with every further prompt", "TTFT 700 ms at 50, 1300 ms at 100"}},
 		{"few slots", fewSlots(), nil, KindSlots, []string{"about 23 requests run at once"}},
