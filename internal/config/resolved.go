@@ -6,7 +6,6 @@ import (
 	"math"
 	"net/url"
 	"reflect"
-	"strconv"
 	"strings"
 	"time"
 
@@ -167,14 +166,6 @@ func formatDuration(d time.Duration) string {
 		s = strings.TrimSuffix(s, "0m")
 	}
 	return s
-}
-
-// FormatRate writes a request rate, inf for none.
-func FormatRate(r float64) string {
-	if math.IsInf(r, 1) || r == 0 {
-		return "inf"
-	}
-	return strconv.FormatFloat(r, 'g', -1, 64)
 }
 
 // expandHeaders replaces ${NAME} in header values by the environment, the one
