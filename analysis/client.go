@@ -98,25 +98,3 @@ func worse(a, b loadgen.Health) loadgen.Health {
 		StampSource:           source,
 	}
 }
-
-// larger of two figures, or the known one.
-func larger(a, b Number) Number {
-	if a.IsKnown() && a.Or(0) >= b.Or(a.Or(0)) {
-		return a
-	}
-	if b.IsKnown() {
-		return b
-	}
-	return a
-}
-
-// smaller of two figures, or the known one.
-func smaller(a, b Number) Number {
-	if a.IsKnown() && a.Or(0) <= b.Or(a.Or(0)) {
-		return a
-	}
-	if b.IsKnown() {
-		return b
-	}
-	return a
-}

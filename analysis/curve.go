@@ -47,26 +47,9 @@ type CurvePoint struct {
 	RequestThroughput float64 `json:"request_throughput"`
 }
 
-// CurveInput is one measured load point of a curve.
-type CurveInput struct {
-	Concurrency float64
-	Residence   float64   // R = N/X, seconds; at the same mean length of answers for all points
-	SE          float64   // its standard error; 0 where unknown
-	Batches     []float64 // what varied, batch by batch, for the bootstrap: only its shape counts; may be nil
-	Requests    int       // that it rests on
-}
-
-// FitOptions settle a fit.
-type FitOptions struct {
-	Gain      float64 // throughput gain per doubling that defines the knee; 0: 0.20
-	Resamples int     // of the bootstrap; 0: 400
-	Seed      uint64  // of the bootstrap: the same seed gives the same intervals
-}
-
 const (
-	minDistinct  = 6     // concurrencies, below which nothing is claimed
-	maxChi2      = 3.0   // per degree of freedom, above which no model is trusted
-	relativeSE   = 0.005 // no model of a server is more exact than this
+	minDistinct  = 6   // concurrencies, below which nothing is claimed
+	maxChi2      = 3.0 // per degree of freedom, above which no model is trusted
 	curvePoints  = 81
 	neverClaimed = "no model is trusted"
 )
@@ -207,6 +190,15 @@ func (c *Curve) Throughput(n float64) Number {
 		f.s = math.Inf(1)
 	}
 	return loadgen.Known(n / f.residence(n))
+}
+
+// Slots is how many requests run at once by a curve with slots; unknown by any
+// other, and without a curve.
+func (c *Curve) Slots() Number {
+	if c == nil || c.Model != modelSlots {
+		return Number{}
+	}
+	return loadgen.Known(c.Parameters["slots"])
 }
 
 // claim states knee and peak, or why not.

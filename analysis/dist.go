@@ -1,15 +1,36 @@
 package analysis
 
 import (
+	"fmt"
 	"math"
 	"slices"
-	"strconv"
-	"strings"
 
 	"gonum.org/v1/gonum/stat"
 
 	"github.com/capfind/capfind/loadgen"
 )
+
+// Dist describes the distribution of one quantity in seconds. Percentiles
+// interpolate linearly between order statistics, as numpy does and so vLLM.
+// They are stored whatever N is; Percentile says which of them mean something.
+// Standard errors allow for the correlation of requests that share a queue;
+// they are null where there are too few requests to tell.
+type Dist struct {
+	Mean  Number `json:"mean"`
+	Std   Number `json:"std"` // population standard deviation, as vLLM reports
+	Min   Number `json:"min"`
+	P50   Number `json:"p50"`
+	P90   Number `json:"p90"`
+	P95   Number `json:"p95"`
+	P99   Number `json:"p99"`
+	Max   Number `json:"max"`
+	N     int    `json:"n"`
+	SE    Number `json:"se"` // of the mean, by batch means
+	P50SE Number `json:"p50_se"`
+	P90SE Number `json:"p90_se"`
+	P95SE Number `json:"p95_se"`
+	P99SE Number `json:"p99_se"`
+}
 
 // Describe returns the distribution of values, which it sorts. Without values
 // every figure is unknown. Standard errors are those of independent values, that
@@ -80,33 +101,6 @@ func MinSamples(percentile float64) int {
 	return int(math.Ceil(math.Log(0.05) / math.Log(q)))
 }
 
-// Percentile returns the stored percentile (50, 90, 95 or 99), unknown where
-// there are fewer than MinSamples samples or it is not one of these.
-func (d Dist) Percentile(percentile float64) Number {
-	if d.N < MinSamples(percentile) {
-		return Number{}
-	}
-	return d.stored(percentile)
-}
-
-// StatisticSE returns the standard error of the figure with the given name;
-// unknown where it was not estimated.
-func (d Dist) StatisticSE(name string) Number {
-	switch name {
-	case "mean":
-		return d.SE
-	case "p50":
-		return d.P50SE
-	case "p90":
-		return d.P90SE
-	case "p95":
-		return d.P95SE
-	case "p99":
-		return d.P99SE
-	}
-	return Number{}
-}
-
 // correlate takes the standard error of the mean by batch means and fills in
 // those of the percentiles, which Describe has left as if requests were
 // independent: they are widened by as much as the mean's is.
@@ -131,16 +125,11 @@ func quantileSE(sorted []float64, p float64) Number {
 	return loadgen.Known((quantile(sorted, min(p+delta, 1)) - quantile(sorted, max(p-delta, 0))) / 2)
 }
 
-func (d Dist) stored(percentile float64) Number {
-	switch percentile {
-	case 50:
-		return d.P50
-	case 90:
-		return d.P90
-	case 95:
-		return d.P95
-	case 99:
-		return d.P99
+// Percentile returns the stored percentile (50, 90, 95 or 99), unknown where
+// there are fewer than MinSamples samples or it is not one of these.
+func (d Dist) Percentile(percentile float64) Number {
+	if v, enough := d.Statistic(fmt.Sprintf("p%g", percentile)); enough {
+		return v
 	}
 	return Number{}
 }
@@ -149,12 +138,70 @@ func (d Dist) stored(percentile float64) Number {
 // enough is false where there are too few samples for it to mean something. An
 // unknown name gives an unknown figure.
 func (d Dist) Statistic(name string) (value Number, enough bool) {
-	if name == "mean" {
-		return d.Mean, d.N > 0
+	value, _, percentile := d.figure(name)
+	return value, value.IsKnown() && d.N >= MinSamples(percentile)
+}
+
+// StatisticSE returns the standard error of the figure with the given name;
+// unknown where it was not estimated.
+func (d Dist) StatisticSE(name string) Number {
+	_, se, _ := d.figure(name)
+	return se
+}
+
+// figure returns a figure with its standard error, and which percentile it is.
+func (d Dist) figure(name string) (value, se Number, percentile float64) {
+	switch name {
+	case "mean":
+		return d.Mean, d.SE, 0
+	case "p50":
+		return d.P50, d.P50SE, 50
+	case "p90":
+		return d.P90, d.P90SE, 90
+	case "p95":
+		return d.P95, d.P95SE, 95
+	case "p99":
+		return d.P99, d.P99SE, 99
 	}
-	p, err := strconv.ParseFloat(strings.TrimPrefix(name, "p"), 64)
-	if err != nil {
-		return Number{}, false
+	return Number{}, Number{}, 0
+}
+
+// Bin is one bar of a histogram; bounds in seconds.
+type Bin struct {
+	From  float64 `json:"from"`
+	To    float64 `json:"to"`
+	Count int     `json:"count"`
+}
+
+const histogramBins = 40
+
+// ttftBins is the histogram of TTFT over successes, its bars equally wide on a
+// log axis from the smallest to the largest value.
+func ttftBins(parts []part) []Bin {
+	var v []float64
+	for i := range parts {
+		for _, s := range parts[i].cohort {
+			if t, ok := s.TTFT(); ok && s.Class == loadgen.Success {
+				v = append(v, max(t.Seconds(), 1e-6)) // a log axis has no 0
+			}
+		}
 	}
-	return d.stored(p), d.stored(p).IsKnown() && d.N >= MinSamples(p)
+	if len(v) == 0 {
+		return nil
+	}
+	low, high := slices.Min(v), slices.Max(v)
+	if low == high {
+		return []Bin{{From: low, To: high, Count: len(v)}}
+	}
+	width := math.Log(high/low) / histogramBins
+	bins := make([]Bin, histogramBins)
+	for i := range bins {
+		bins[i].From = low * math.Exp(width*float64(i))
+		bins[i].To = low * math.Exp(width*float64(i+1))
+	}
+	bins[histogramBins-1].To = high
+	for _, t := range v {
+		bins[min(int(math.Log(t/low)/width), histogramBins-1)].Count++
+	}
+	return bins
 }

@@ -124,24 +124,3 @@ func TestCorrelationFactor(t *testing.T) {
 		t.Errorf("noise widens by %.2f", f)
 	}
 }
-
-func TestBindingCriterion(t *testing.T) {
-	at := func(n float64) Limit { return Limit{Concurrency: loadgen.Known(n)} }
-	for _, c := range []struct {
-		limits map[string]Limit
-		want   string
-	}{
-		{map[string]Limit{"success_rate": at(30), "throughput_gain": at(30), "ttft": at(30)}, "success_rate"},
-		{map[string]Limit{"success_rate": at(48), "throughput_gain": at(32), "ttft": {}}, "throughput_gain"},
-		{map[string]Limit{"ttft": at(9), "throughput_gain": at(9)}, "throughput_gain"},
-	} {
-		for range 20 { // whatever the order of the map
-			if got := binding(c.limits, nil); got != c.want {
-				t.Fatalf("%v: %s", c.limits, got)
-			}
-		}
-	}
-	if got := binding(nil, &Step{Stop: &Stop{Rule: "ttft"}}); got != "ttft" {
-		t.Errorf("without limits: %s", got)
-	}
-}

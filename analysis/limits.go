@@ -7,6 +7,20 @@ import (
 	"github.com/capfind/capfind/loadgen"
 )
 
+// Limit is the largest concurrency that still meets a criterion.
+type Limit struct {
+	Concurrency Number `json:"concurrency"`
+	Low         Number `json:"low"`        // of the confidence interval, or of the bracket
+	High        Number `json:"high"`       // likewise
+	Confidence  Number `json:"confidence"` // share of 1, e.g. 0.95; null where low and high are only a bracket of ladder steps
+	BoundBy     string `json:"bound_by"`   // success_rate, ttft, throughput_gain, resources, or an SLO's name
+	AtLeast     Number `json:"at_least"`   // largest concurrency that met the criterion, where no limit was reached
+	Note        string `json:"note"`       // e.g. why it cannot be resolved further; empty when all is said
+}
+
+// Reached reports whether the criterion's limit was found.
+func (l Limit) Reached() bool { return l.Concurrency.IsKnown() }
+
 // LatencyPoints takes a latency statistic out of steps, to be held against a
 // threshold in seconds: metric is ttft, tpot or e2e, statistic is mean, p50, p90,
 // p95 or p99. Steps limited by the client and steps without the figure are left
@@ -32,22 +46,6 @@ func LatencyPoints(steps []Step, metric, statistic string, threshold float64) []
 		out = append(out, p)
 	}
 	return out
-}
-
-// Metric returns the distribution with the name it has in an SLO: ttft, tpot,
-// e2e or chunk_gap.
-func (s *Summary) Metric(name string) (Dist, bool) {
-	switch name {
-	case "ttft":
-		return s.TTFT, true
-	case "tpot":
-		return s.TPOT, true
-	case "e2e":
-		return s.E2E, true
-	case "chunk_gap":
-		return s.ChunkGap, true
-	}
-	return Dist{}, false
 }
 
 // LatencyLimit is the largest concurrency at which a latency statistic stays

@@ -76,6 +76,22 @@ func (f fitted) peak() float64 {
 	return f.s
 }
 
+// CurveInput is one measured load point of a curve.
+type CurveInput struct {
+	Concurrency float64
+	Residence   float64   // R = N/X, seconds; at the same mean length of answers for all points
+	SE          float64   // its standard error; 0 where unknown
+	Batches     []float64 // what varied, batch by batch, for the bootstrap: only its shape counts; may be nil
+	Requests    int       // that it rests on
+}
+
+// FitOptions settle a fit.
+type FitOptions struct {
+	Gain      float64 // throughput gain per doubling that defines the knee; 0: 0.20
+	Resamples int     // of the bootstrap; 0: 400
+	Seed      uint64  // of the bootstrap: the same seed gives the same intervals
+}
+
 // curveData are the points of a curve, ready to fit.
 type curveData struct {
 	n, r, w []float64 // concurrency, time in system, weight 1/SE^2

@@ -15,6 +15,12 @@ type Recommendation struct {
 	Reasons   []string `json:"reasons"`
 }
 
+// Band is the share of the limit that production should be set to.
+type Band struct {
+	Low  float64 `yaml:"low" json:"low"`   // share of the limit, lower end of the band
+	High float64 `yaml:"high" json:"high"` // share of the limit, upper end of the band
+}
+
 // smallLimit is the limit below which 70-80 % of it leaves no room for bursts.
 const smallLimit = 16
 
@@ -70,14 +76,6 @@ func BurstSafe(limit float64) int {
 
 // whole rounds down, forgiving the last bits of a product such as 0.7 * 10.
 func whole(v float64) int { return int(math.Floor(v + 1e-9)) }
-
-// number writes a concurrency without needless decimals.
-func number(n float64) string {
-	if n == math.Trunc(n) {
-		return fmt.Sprintf("%.0f", n)
-	}
-	return fmt.Sprintf("%.1f", n)
-}
 
 func largestPassed(steps []Step) (int, bool) {
 	top, ok := 0, false

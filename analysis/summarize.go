@@ -1,8 +1,6 @@
 package analysis
 
 import (
-	"time"
-
 	"github.com/capfind/capfind/loadgen"
 )
 
@@ -14,11 +12,6 @@ type Options struct {
 	Server       *Telemetry // what the server's own metrics said; nil without them
 	SharedPrefix bool       // the workload asks for shared prefixes, so cache hits are wanted
 	Goodput      *Goodput   // nil: no goodput
-}
-
-// Goodput is what a request must meet to count as good. Zero means no bound.
-type Goodput struct {
-	TTFT, TPOT, E2E time.Duration
 }
 
 // Summarize turns the runs of one load point into a step. It is the only place
@@ -58,15 +51,11 @@ func Summarize(runs []loadgen.Run, o Options) Step {
 	s.Level = LevelOf(runs)
 	s.Lengths = lengthsOf(verdict)
 	s.Client = clientOf(runs, &s, verdict)
-	s.Validity = checksOf(&s, load, verdict, o)
+	s.Validity = checksOf(&s, load, verdict, o.SharedPrefix)
 	s.TTFTBins = ttftBins(verdict)
 	s.Series = series(runs)
 	return s
 }
-
-// minWindow is the fewest requests that a steady window must hold for a verdict
-// to be taken from it, whatever the concurrency.
-const minWindow = 30
 
 // planned returns how many requests a run was to issue; a run bounded by time
 // counts what it issued.
@@ -92,4 +81,30 @@ func countFailures(runs []loadgen.Run) (map[loadgen.Class]int, map[loadgen.Class
 		}
 	}
 	return counts, examples
+}
+
+// lengthsOf compares asked-for and achieved lengths over successes. An achieved
+// prompt length is the server's own count only: an assumed one proves nothing.
+func lengthsOf(parts []part) Lengths {
+	var wantPrompt, prompt, wantOutput, output, cached mean
+	for i := range parts {
+		for _, s := range parts[i].cohort {
+			if s.Class != loadgen.Success {
+				continue
+			}
+			wantPrompt.addIf(s.WantPromptTokens > 0, s.WantPromptTokens)
+			prompt.addIf(s.PromptTokens > 0, s.PromptTokens)
+			wantOutput.addIf(s.WantOutputTokens > 0, s.WantOutputTokens)
+			output.addIf(true, s.OutputTokens)
+			if s.CachedTokens >= 0 && s.PromptTokens > 0 {
+				cached.sum += float64(s.CachedTokens)
+				cached.n += s.PromptTokens
+			}
+		}
+	}
+	return Lengths{
+		WantPromptTokens: wantPrompt.value(), PromptTokens: prompt.value(),
+		WantOutputTokens: wantOutput.value(), OutputTokens: output.value(),
+		CachedShare: cached.value(),
+	}
 }

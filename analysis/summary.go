@@ -6,6 +6,38 @@ import (
 	"github.com/capfind/capfind/loadgen"
 )
 
+// Summary is one set of per-step figures, over the whole run or the steady window.
+type Summary struct {
+	DurationSeconds      Number  `json:"duration_seconds"` // first send to last completion, or the window's length
+	Completed            int     `json:"completed"`        // successes
+	Failed               int     `json:"failed"`           // server failures
+	Cancelled            int     `json:"cancelled"`        // stopped by the tool: in neither
+	SuccessRate          Number  `json:"success_rate"`     // completed / (completed + failed)
+	RequestThroughput    Number  `json:"request_throughput"`
+	RequestThroughputSE  Number  `json:"request_throughput_se"`         // standard error by batch means
+	OutputThroughput     Number  `json:"output_throughput"`             // output tokens of successes per second
+	TotalTokenThroughput Number  `json:"total_token_throughput"`        // prompt and output tokens per second
+	PeakOutputThroughput Number  `json:"peak_output_throughput"`        // highest one-second rate of output tokens, estimated from the samples
+	PeakInFlight         int     `json:"peak_in_flight"`                // most requests in flight at once
+	MeanInFlight         Number  `json:"mean_in_flight"`                // time average
+	MeanResidenceSeconds Number  `json:"mean_residence_seconds"`        // mean time in system, failures at their own duration
+	Efficiency           Number  `json:"efficiency"`                    // request_throughput / concurrency
+	InputTokens          int     `json:"total_input_tokens"`            // of successes; asked-for lengths where the server gave no count
+	OutputTokens         int     `json:"total_output_tokens"`           // of successes
+	TokenSource          string  `json:"token_source"`                  // usage, events or mixed
+	TTFT                 Dist    `json:"ttft_seconds"`                  // over successes
+	TTFTIntended         Dist    `json:"ttft_intended_seconds"`         // from the intended start
+	TTFTAnswer           Dist    `json:"ttft_answer_seconds"`           // first output that is not reasoning, where there was reasoning
+	TPOT                 Dist    `json:"tpot_seconds"`                  // one value per request
+	ChunkGap             Dist    `json:"chunk_gap_seconds"`             // pooled; vLLM calls it ITL
+	E2E                  Dist    `json:"e2e_seconds"`                   // over successes
+	E2EIntended          Dist    `json:"e2e_intended_seconds"`          // from the intended start
+	TTFTSE               Number  `json:"ttft_se_seconds"`               // standard error of the mean TTFT by batch means: TTFT.SE
+	RequestTokensPerSec  Number  `json:"tokens_per_second_per_request"` // mean over requests of 1/TPOT: tokens/s as one user sees them
+	RequestGoodput       Number  `json:"request_goodput"`               // successes/s that met Options.Goodput; null without one
+	Batches              []Batch `json:"batches"`                       // in order of dispatch; what the standard errors come from
+}
+
 // summarize gives the figures of some parts of the runs of one load point.
 //
 // Over whole runs, rates are counts over time, as vLLM's bench serve has them.
@@ -137,6 +169,66 @@ func (t *tally) addSuccess(s *loadgen.Sample, openLoop bool) {
 	}
 }
 
+// promptTokens is the server's own count, or what was asked for where it gave none.
+func promptTokens(s *loadgen.Sample) int {
+	if s.PromptTokens > 0 {
+		return s.PromptTokens
+	}
+	return s.WantPromptTokens
+}
+
+// estimateErrors fills in the standard errors, by batch means.
+func (sum *Summary) estimateErrors() {
+	var yields []float64
+	total, residence := 0.0, 0.0
+	for _, b := range sum.Batches {
+		if b.ResidenceSeconds > 0 {
+			yields = append(yields, float64(b.Completed)/b.ResidenceSeconds)
+		}
+		total += float64(b.Completed)
+		residence += b.ResidenceSeconds
+	}
+	// By Little's law the throughput is the number in flight, which the client
+	// holds, times the successes per second spent in the system.
+	if se, ok := standardError(yields).Value(); ok && total > 0 {
+		sum.RequestThroughputSE = loadgen.Known(se / (total / residence) * sum.RequestThroughput.Or(0))
+	}
+	errorOf := func(d *Dist, of func(*Batch) Number) {
+		var means []float64
+		for i := range sum.Batches {
+			if v, ok := of(&sum.Batches[i]).Value(); ok {
+				means = append(means, v)
+			}
+		}
+		d.correlate(standardError(means))
+	}
+	errorOf(&sum.TTFT, func(b *Batch) Number { return b.TTFT })
+	errorOf(&sum.TPOT, func(b *Batch) Number { return b.TPOT })
+	errorOf(&sum.E2E, func(b *Batch) Number { return b.E2E })
+	sum.TTFTSE = sum.TTFT.SE
+}
+
+// Metric returns the distribution with the name it has in an SLO: ttft, tpot,
+// e2e or chunk_gap.
+func (s *Summary) Metric(name string) (Dist, bool) {
+	switch name {
+	case "ttft":
+		return s.TTFT, true
+	case "tpot":
+		return s.TPOT, true
+	case "e2e":
+		return s.E2E, true
+	case "chunk_gap":
+		return s.ChunkGap, true
+	}
+	return Dist{}, false
+}
+
+// Goodput is what a request must meet to count as good. Zero means no bound.
+type Goodput struct {
+	TTFT, TPOT, E2E time.Duration
+}
+
 // met reports whether a success kept every bound. A figure that a request does
 // not have (TPOT of a single token) keeps its bound; a TTFT that was not
 // measured does not.
@@ -148,67 +240,4 @@ func (g *Goodput) met(ttft time.Duration, hasTTFT bool, tpot time.Duration, hasT
 		return false
 	}
 	return g.E2E <= 0 || hasE2E && e2e <= g.E2E
-}
-
-// promptTokens is the server's own count, or what was asked for where it gave none.
-func promptTokens(s *loadgen.Sample) int {
-	if s.PromptTokens > 0 {
-		return s.PromptTokens
-	}
-	return s.WantPromptTokens
-}
-
-// lengthsOf compares asked-for and achieved lengths over successes. An achieved
-// prompt length is the server's own count only: an assumed one proves nothing.
-func lengthsOf(parts []part) Lengths {
-	var wantPrompt, prompt, wantOutput, output, cached mean
-	for i := range parts {
-		for _, s := range parts[i].cohort {
-			if s.Class != loadgen.Success {
-				continue
-			}
-			wantPrompt.addIf(s.WantPromptTokens > 0, s.WantPromptTokens)
-			prompt.addIf(s.PromptTokens > 0, s.PromptTokens)
-			wantOutput.addIf(s.WantOutputTokens > 0, s.WantOutputTokens)
-			output.addIf(true, s.OutputTokens)
-			if s.CachedTokens >= 0 && s.PromptTokens > 0 {
-				cached.sum += float64(s.CachedTokens)
-				cached.n += s.PromptTokens
-			}
-		}
-	}
-	return Lengths{
-		WantPromptTokens: wantPrompt.value(), PromptTokens: prompt.value(),
-		WantOutputTokens: wantOutput.value(), OutputTokens: output.value(),
-		CachedShare: cached.value(),
-	}
-}
-
-// mean adds up a mean; unknown without values.
-type mean struct {
-	sum float64
-	n   int
-}
-
-func (m *mean) add(v float64) {
-	m.sum += v
-	m.n++
-}
-
-func (m *mean) join(o mean) {
-	m.sum += o.sum
-	m.n += o.n
-}
-
-func (m *mean) addIf(ok bool, v int) {
-	if ok {
-		m.add(float64(v))
-	}
-}
-
-func (m *mean) value() Number {
-	if m.n == 0 {
-		return Number{}
-	}
-	return loadgen.Known(m.sum / float64(m.n))
 }

@@ -5,8 +5,6 @@ import (
 	"math/rand/v2"
 	"strings"
 	"testing"
-
-	"github.com/capfind/capfind/loadgen"
 )
 
 // wobble is a series around 1 with a linear change over its length and noise
@@ -91,31 +89,4 @@ func TestTrendWords(t *testing.T) {
 	if x := (Series{Metric: "ttft", Values: []float64{1, 2}, At: []float64{1, 2}}).Test(); x.Degrading || !strings.Contains(x.Sentence, "2 slices, 12 are needed") {
 		t.Errorf("too short: %+v", x)
 	}
-}
-
-func TestSlicerStaysSmall(t *testing.T) {
-	c := slots(40)
-	c.requests, c.cv, c.failEvery = 4000, 0.3, 100
-	r := c.run()
-	b := NewSlicer(100*ms, 50)
-	for i := range r.Samples {
-		b.Add(&r.Samples[i])
-		if len(b.sums) > 50 {
-			t.Fatalf("%d slices kept", len(b.sums))
-		}
-	}
-	got := b.Slices(r.Elapsed)
-	completed, failed := 0, 0
-	inFlight := 0.0
-	for _, s := range got {
-		completed += s.Completed
-		failed += s.Failed
-	}
-	for i := range b.sums {
-		inFlight += b.sums[i].inFlight
-	}
-	if completed != 3960 || failed != 40 || len(got) < 25 {
-		t.Errorf("%d completed, %d failed in %d slices", completed, failed, len(got))
-	}
-	near(t, "request seconds", loadgen.Known(inFlight), inFlightSeconds(&r, 0, r.Elapsed), 0.01)
 }

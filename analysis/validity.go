@@ -3,6 +3,7 @@ package analysis
 import (
 	"fmt"
 	"math"
+	"time"
 
 	"gonum.org/v1/gonum/stat"
 
@@ -23,10 +24,10 @@ const (
 
 // checksOf holds a step against the laws. A law that cannot be judged keeps OK
 // true with an unknown value, and its text says why.
-func checksOf(s *Step, load loadgen.Load, verdict []part, o Options) []Check {
+func checksOf(s *Step, load loadgen.Load, verdict []part, sharedPrefix bool) []Check {
 	closed := closedLoopChecks(s, load, verdict)
 	checks := append([]Check{littleCheck(s)}, closed...)
-	return append(checks, outputCheck(s), prefixCheck(s, o), bufferCheck(s),
+	return append(checks, outputCheck(s), prefixCheck(s, sharedPrefix), bufferCheck(s),
 		trendCheck("ttft_trend", "TTFT", verdict, (*loadgen.Sample).TTFT),
 		trendCheck("e2e_trend", "E2E", verdict, (*loadgen.Sample).E2E))
 }
@@ -35,14 +36,8 @@ func unjudged(name, why string) Check {
 	return Check{Check: name, OK: true, Text: "not judged: " + why}
 }
 
-func upTo(name string, value, gate float64, format string, args ...any) Check {
-	return Check{Check: name, Value: loadgen.Known(value), Gate: loadgen.Known(gate),
-		OK: value <= gate, Text: fmt.Sprintf(format, args...)}
-}
-
-func atLeast(name string, value, gate float64, format string, args ...any) Check {
-	return Check{Check: name, Value: loadgen.Known(value), Gate: loadgen.Known(gate),
-		OK: value >= gate, Text: fmt.Sprintf(format, args...)}
+func judged(name string, value, gate float64, ok bool, format string, args ...any) Check {
+	return Check{Check: name, Value: loadgen.Known(value), Gate: loadgen.Known(gate), OK: ok, Text: fmt.Sprintf(format, args...)}
 }
 
 // littleCheck compares the two ways to count: N = X R holds for every stable
@@ -62,7 +57,7 @@ func littleCheck(s *Step) Check {
 		return unjudged(name, fmt.Sprintf("%d requests in the window, %d are needed", s.Window.Requests, minWindow))
 	}
 	off := math.Abs(n/(counted*r) - 1)
-	return upTo(name, off, littleGate,
+	return judged(name, off, littleGate, off <= littleGate,
 		"%.1f in flight against %.1f by rate x time in system: %.1f %% apart (gate %.0f %%)",
 		n, counted*r, 100*off, 100*littleGate)
 }
@@ -82,9 +77,9 @@ func closedLoopChecks(s *Step, load loadgen.Load, verdict []part) []Check {
 	n := s.Steady.MeanInFlight.Or(0)
 	share := n / float64(s.Concurrency)
 	return []Check{
-		upTo("think_time", z/r, thinkGate,
+		judged("think_time", z/r, thinkGate, z/r <= thinkGate,
 			"a worker paused %.1f ms between requests of %.1f ms: %.1f %% (gate %.0f %%)", 1e3*z, 1e3*r, 100*z/r, 100*thinkGate),
-		atLeast("in_flight", share, inFlightGate,
+		judged("in_flight", share, inFlightGate, share >= inFlightGate,
 			"%.1f in flight on average of %d asked for: %.1f %% (gate %.0f %%)", n, s.Concurrency, 100*share, 100*inFlightGate),
 	}
 }
@@ -146,28 +141,26 @@ func outputCheck(s *Step) Check {
 	if !okWant || !okGot || want == 0 {
 		return unjudged(name, "the workload asks for no length, or nothing succeeded")
 	}
-	return atLeast(name, got/want, outputGate, "%.1f output tokens on average of %.1f asked for: %.1f %% (gate %.0f %%)",
+	return judged(name, got/want, outputGate, got/want >= outputGate, "%.1f output tokens on average of %.1f asked for: %.1f %% (gate %.0f %%)",
 		got, want, 100*got/want, 100*outputGate)
 }
 
 // prefixCheck sees whether a prefix cache flattered the figures. It is read from
 // the server's counters, or from the token counts of the answers.
-func prefixCheck(s *Step, o Options) Check {
+func prefixCheck(s *Step, shared bool) Check {
 	const name = "prefix_cache"
-	if o.SharedPrefix {
+	if shared {
 		return unjudged(name, "the workload asks for shared prefixes")
 	}
 	hits, source := s.Lengths.CachedShare, "the answers' token counts"
-	if o.Server != nil && o.Server.PrefixHitRate.IsKnown() {
-		hits, source = o.Server.PrefixHitRate, "the server's counters"
+	if s.Server != nil && s.Server.PrefixHitRate.IsKnown() {
+		hits, source = s.Server.PrefixHitRate, "the server's counters"
 	}
 	v, ok := hits.Value()
 	if !ok {
 		return unjudged(name, "the server counts no cache hits")
 	}
-	c := upTo(name, v, prefixGate, "%.1f %% of prompt tokens came from the prefix cache by %s (gate %.0f %%)", 100*v, source, 100*prefixGate)
-	c.OK = v < prefixGate
-	return c
+	return judged(name, v, prefixGate, v < prefixGate, "%.1f %% of prompt tokens came from the prefix cache by %s (gate %.0f %%)", 100*v, source, 100*prefixGate)
 }
 
 // bufferCheck spots a proxy that holds the stream back and passes it on at once:
@@ -182,16 +175,16 @@ func bufferCheck(s *Step) Check {
 		return unjudged(name, "nothing was streamed")
 	}
 	if tpot >= bufferedTPOT || ttft < bufferedShare*e2e {
-		return Check{Check: name, Value: loadgen.Known(ttft / e2e), Gate: loadgen.Known(bufferedShare), OK: true,
-			Text: fmt.Sprintf("the first token comes after %.0f %% of the response time, the others %.2f ms apart", 100*ttft/e2e, 1e3*tpot)}
+		return judged(name, ttft/e2e, bufferedShare, true,
+			"the first token comes after %.0f %% of the response time, the others %.2f ms apart", 100*ttft/e2e, 1e3*tpot)
 	}
-	return Check{Check: name, Value: loadgen.Known(ttft / e2e), Gate: loadgen.Known(bufferedShare),
-		Text: fmt.Sprintf("the whole answer arrives at once (first token after %.0f %% of the response time, the others %.3f ms apart): something between client and server buffers the stream, TTFT means nothing", 100*ttft/e2e, 1e3*tpot)}
+	return judged(name, ttft/e2e, bufferedShare, false,
+		"the whole answer arrives at once (first token after %.0f %% of the response time, the others %.3f ms apart): something between client and server buffers the stream, TTFT means nothing", 100*ttft/e2e, 1e3*tpot)
 }
 
 // trendCheck fits a line through batch means over time. The figures of a step
 // that still moves are the figures of no state at all.
-func trendCheck[D ~int64](name, label string, parts []part, of func(*loadgen.Sample) (D, bool)) Check {
+func trendCheck(name, label string, parts []part, of func(*loadgen.Sample) (time.Duration, bool)) Check {
 	worst := Check{}
 	for i := range parts {
 		c := trendOf(name, label, &parts[i], of)
@@ -205,7 +198,7 @@ func trendCheck[D ~int64](name, label string, parts []part, of func(*loadgen.Sam
 	return worst
 }
 
-func trendOf[D ~int64](name, label string, p *part, of func(*loadgen.Sample) (D, bool)) Check {
+func trendOf(name, label string, p *part, of func(*loadgen.Sample) (time.Duration, bool)) Check {
 	if !p.steady {
 		return unjudged(name, "no steady window")
 	}
@@ -213,14 +206,13 @@ func trendOf[D ~int64](name, label string, p *part, of func(*loadgen.Sample) (D,
 	for _, s := range p.cohort {
 		if v, ok := of(s); ok {
 			at = append(at, s.Sent.Seconds())
-			value = append(value, float64(v)/1e9)
+			value = append(value, v.Seconds())
 		}
 	}
 	if len(value) < minWindow {
 		return unjudged(name, fmt.Sprintf("%d requests in the window, %d are needed", len(value), minWindow))
 	}
-	n := len(value)
-	count := min(maxBatches, max(minBatches, n/warmup(p.run)))
+	count := min(maxBatches, max(minBatches, len(value)/warmup(p.run)))
 	x, y := batchMeans(at, count), batchMeans(value, count)
 	intercept, slope := stat.LinearRegression(x, y, nil, false)
 	se := slopeError(x, y, intercept, slope)
@@ -229,32 +221,6 @@ func trendOf[D ~int64](name, label string, p *part, of func(*loadgen.Sample) (D,
 	if m > 0 {
 		change = slope * p.length().Seconds() / m
 	}
-	c := Check{Check: name, Value: loadgen.Known(change), Gate: loadgen.Known(trendGate), OK: true,
-		Text: fmt.Sprintf("%s changes by %+.1f %% over the window (gate %.0f %% and 2 standard errors)", label, 100*change, 100*trendGate)}
-	c.OK = math.Abs(change) <= trendGate || math.Abs(slope) <= studentT(float64(count-2))*se
-	return c
-}
-
-func batchMeans(v []float64, count int) []float64 {
-	out := make([]float64, count)
-	for k := range out {
-		out[k] = stat.Mean(v[k*len(v)/count:(k+1)*len(v)/count], nil)
-	}
-	return out
-}
-
-// slopeError is the standard error of the slope of a straight line fitted by
-// least squares: s / sqrt(sum (x - mean x)^2), s^2 = RSS / (n - 2).
-func slopeError(x, y []float64, intercept, slope float64) float64 {
-	rss := 0.0
-	for i := range x {
-		e := y[i] - intercept - slope*x[i]
-		rss += e * e
-	}
-	n := float64(len(x))
-	sxx := stat.Variance(x, nil) * (n - 1)
-	if sxx == 0 || n < 3 {
-		return math.Inf(1)
-	}
-	return math.Sqrt(rss / (n - 2) / sxx)
+	return judged(name, change, trendGate, math.Abs(change) <= trendGate || math.Abs(slope) <= studentT(float64(count-2))*se,
+		"%s changes by %+.1f %% over the window (gate %.0f %% and 2 standard errors)", label, 100*change, 100*trendGate)
 }

@@ -8,6 +8,15 @@ import (
 	"github.com/capfind/capfind/loadgen"
 )
 
+// Window is the steady part of a step: from the N-th completion to the last
+// dispatch, as offsets from the run's start. Where several runs were judged
+// together it is that of the last one, and Requests counts all of them.
+type Window struct {
+	FromSeconds float64 `json:"from_seconds"`
+	ToSeconds   float64 `json:"to_seconds"`
+	Requests    int     `json:"requests"` // dispatched inside it and counted
+}
+
 // part is a stretch of one run and the requests that are counted in it.
 type part struct {
 	run       *loadgen.Run
@@ -154,3 +163,7 @@ func windowOf(parts []part) *Window {
 	}
 	return w
 }
+
+// minWindow is the fewest requests that a steady window must hold for a verdict
+// to be taken from it, whatever the concurrency.
+const minWindow = 30

@@ -3,6 +3,7 @@ package loadgen
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"math"
 	"strconv"
 )
@@ -43,6 +44,17 @@ func (n Number) Format(decimals int) string {
 		return "n/a"
 	}
 	return strconv.FormatFloat(n.value, 'f', decimals, 64)
+}
+
+// Millis writes a figure in seconds as milliseconds, or "n/a".
+func (n Number) Millis() string {
+	switch {
+	case !n.known:
+		return "n/a"
+	case n.value < 0.0995:
+		return fmt.Sprintf("%.1f ms", 1e3*n.value)
+	}
+	return fmt.Sprintf("%.0f ms", 1e3*n.value)
 }
 
 // String writes the shortest form of the figure, or "n/a".

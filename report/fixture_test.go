@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/capfind/capfind/analysis"
+	"github.com/capfind/capfind/analysis/diagnosis"
 	"github.com/capfind/capfind/loadgen"
 	"github.com/capfind/capfind/sweep"
 )
@@ -299,9 +300,9 @@ func slotsFixture() *build {
 	for n := 1; n <= 100; n++ {
 		r.Curve.Points = append(r.Curve.Points, analysis.CurvePoint{Concurrency: float64(n), RequestThroughput: slots64.at(n).x})
 	}
-	r.Bottleneck = &analysis.Bottleneck{Kind: "slots", Sentence: "The server runs 64 requests at once and queues the rest; raising max-num-seqs is worth trying.",
+	r.Bottleneck = &diagnosis.Bottleneck{Kind: "slots", Sentence: "The server runs 64 requests at once and queues the rest; raising max-num-seqs is worth trying.",
 		Evidence: []string{"64 running from concurrency 64 on, 36 waiting at 100", "KV cache at 41 %", "TPOT flat at 20 ms"},
-		Shares:   &analysis.Shares{Queue: loadgen.Known(0), Prefill: loadgen.Known(.048), Decode: loadgen.Known(.952)}}
+		Shares:   &diagnosis.Shares{Queue: loadgen.Known(0), Prefill: loadgen.Known(.048), Decode: loadgen.Known(.952)}}
 	r.Search = &sweep.Search{Requests: 1550, Tokens: 950000, Seconds: 141, Confirmed: true,
 		Notes: []string{"probe 70: TTFT 297 ms, gain below threshold", "probe 64: passes", "confirmed: 63 passes, 68 fails"}}
 	return b

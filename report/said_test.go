@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/capfind/capfind/analysis"
+	"github.com/capfind/capfind/analysis/diagnosis"
 	"github.com/capfind/capfind/loadgen"
 	"github.com/capfind/capfind/sweep"
 )
@@ -70,12 +71,12 @@ func TestCaveatsSayNothingTwice(t *testing.T) {
 	}
 	client := all["client"].result
 	why := "received data waited: p99 158.7 ms"
-	client.Bottleneck = &analysis.Bottleneck{Kind: analysis.KindClient, Sentence: "client: at 50 it could not", Evidence: []string{why}}
+	client.Bottleneck = &diagnosis.Bottleneck{Kind: diagnosis.KindClient, Sentence: "client: at 50 it could not", Evidence: []string{why}}
 	client.Warnings = []string{"at 50 requests in flight the client was at its own limit: " + why, "something else"}
 	if d := newView(client, testWords(t, English), false).verdict(); len(d.Caveats) != 1 || d.Caveats[0] != "Something else." {
 		t.Errorf("caveats %q", d.Caveats)
 	}
-	client.Bottleneck.Kind = analysis.KindSlots
+	client.Bottleneck.Kind = diagnosis.KindSlots
 	if d := newView(client, testWords(t, English), false).verdict(); len(d.Caveats) != 2 {
 		t.Errorf("where the server is the limit: caveats %q", d.Caveats)
 	}

@@ -19,7 +19,7 @@ import (
 // the notes that the page does not show. It fails where somebody words a new one.
 func TestSentences(t *testing.T) {
 	c := chinese(t)
-	for _, dir := range []string{"../analysis", "../sweep", "../loadgen/probe"} {
+	for _, dir := range []string{"../analysis", "../analysis/diagnosis", "../sweep", "../loadgen/probe"} {
 		for _, s := range sentencesIn(t, dir) {
 			if notShown[s.text] || c.knows(s.text) {
 				continue

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/capfind/capfind/analysis"
+	"github.com/capfind/capfind/analysis/diagnosis"
 	"github.com/capfind/capfind/sweep"
 )
 
@@ -339,7 +340,7 @@ func (v *view) caveats() []string {
 // warnings are the result's own, without what the page says as evidence anyway.
 func (v *view) warnings() []string {
 	b := v.r.Bottleneck
-	if b == nil || b.Kind != analysis.KindClient {
+	if b == nil || b.Kind != diagnosis.KindClient {
 		return v.r.Warnings
 	}
 	var out []string

@@ -2,6 +2,7 @@ package report
 
 import (
 	"github.com/capfind/capfind/analysis"
+	"github.com/capfind/capfind/analysis/diagnosis"
 )
 
 // why explains where the measurement ended and what saturates there.
@@ -35,7 +36,7 @@ func (v *view) why() *why {
 		for _, e := range b.Evidence {
 			y.Evidence = append(y.Evidence, v.w.sentence(e))
 		}
-		for _, s := range []*analysis.Shares{b.Shares, b.Overload} {
+		for _, s := range []*diagnosis.Shares{b.Shares, b.Overload} {
 			if parts := v.shares(s); parts != nil {
 				y.Shares = append(y.Shares, *parts)
 			}
@@ -58,7 +59,7 @@ func (v *view) why() *why {
 	return &y
 }
 
-func (v *view) shares(s *analysis.Shares) *shares {
+func (v *view) shares(s *diagnosis.Shares) *shares {
 	if s == nil {
 		return nil
 	}

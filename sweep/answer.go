@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/capfind/capfind/analysis"
+	"github.com/capfind/capfind/analysis/diagnosis"
 	"github.com/capfind/capfind/loadgen"
 )
 
@@ -33,7 +34,7 @@ func (s *session) answer() {
 		r.Curve = &curve
 	}
 	if len(r.Steps) > 0 {
-		b := analysis.Diagnose(r.Steps, analysis.Context{Limits: r.Limits, Curve: r.Curve, Server: r.Target.Server, Deaths: deaths(r.Crashes)})
+		b := diagnosis.Diagnose(r.Steps, diagnosis.Context{Limits: r.Limits, Curve: r.Curve, Server: r.Target.Server, Deaths: deaths(r.Crashes)})
 		r.Bottleneck = &b
 	}
 	s.recommend()
@@ -41,10 +42,10 @@ func (s *session) answer() {
 }
 
 // deaths are the crashes as a diagnosis wants them.
-func deaths(crashes []Crash) []analysis.Death {
-	var out []analysis.Death
+func deaths(crashes []Crash) []diagnosis.Death {
+	var out []diagnosis.Death
 	for _, c := range crashes {
-		out = append(out, analysis.Death{Concurrency: c.Concurrency, InFlight: c.InFlight, RecoveredSeconds: c.RecoveredSeconds})
+		out = append(out, diagnosis.Death{Concurrency: c.Concurrency, InFlight: c.InFlight, RecoveredSeconds: c.RecoveredSeconds})
 	}
 	return out
 }

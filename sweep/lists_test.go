@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/capfind/capfind/analysis"
+	"github.com/capfind/capfind/analysis/diagnosis"
 )
 
 // Lists and maps of result.json are never null, however deep they lie; what is
@@ -13,7 +14,7 @@ func TestListsAreNeverNull(t *testing.T) {
 	r := &Result{
 		Steps:      []analysis.Step{{Steady: &analysis.Summary{}}},
 		Search:     &Search{},
-		Bottleneck: &analysis.Bottleneck{},
+		Bottleneck: &diagnosis.Bottleneck{},
 		Limits:     map[string]analysis.Limit{"ttft": {}},
 	}
 	for name, v := range map[string]any{"pointer": r, "value": *r} {

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/capfind/capfind/analysis"
+	"github.com/capfind/capfind/analysis/diagnosis"
 )
 
 // SchemaVersion is the version of result.json.
@@ -49,7 +50,7 @@ type Result struct {
 	Peak           analysis.Peak             `json:"peak"`
 	Efficiency     analysis.Efficiency       `json:"efficiency"`
 	Curve          *analysis.Curve           `json:"curve"`
-	Bottleneck     *analysis.Bottleneck      `json:"bottleneck"`
+	Bottleneck     *diagnosis.Bottleneck     `json:"bottleneck"`
 	Steps          []analysis.Step           `json:"steps"`
 	Search         *Search                   `json:"search"` // null where no exact search was made
 	QPS            *QPSAnswer                `json:"qps"`    // of capfind qps, else null

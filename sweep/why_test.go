@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/capfind/capfind/analysis"
+	"github.com/capfind/capfind/analysis/diagnosis"
 	"github.com/capfind/capfind/sweep"
 )
 
@@ -19,12 +19,12 @@ func TestWhyOfTheWorkedCases(t *testing.T) {
 		kind string
 		says string
 	}{
-		{"slots", nil, analysis.KindSlots, "about 64 requests run at once"},
-		{"decode", nil, analysis.KindMemoryBandwidth, "with no queue"},
-		{"rate_limit", nil, analysis.KindRateLimiter, "req/s got through with TTFT unchanged at 100 ms"},
-		{"crash", nil, analysis.KindCrash, "answered at 136 and died at 137"},
-		{"queue_cap", noGain, analysis.KindQueueCap, "queue cap: 48 requests fit into the server and its queue"},
-		{"usl", nil, analysis.KindMemoryBandwidth, "each request in flight slows the others"},
+		{"slots", nil, diagnosis.KindSlots, "about 64 requests run at once"},
+		{"decode", nil, diagnosis.KindMemoryBandwidth, "with no queue"},
+		{"rate_limit", nil, diagnosis.KindRateLimiter, "req/s got through with TTFT unchanged at 100 ms"},
+		{"crash", nil, diagnosis.KindCrash, "answered at 136 and died at 137"},
+		{"queue_cap", noGain, diagnosis.KindQueueCap, "queue cap: 48 requests fit into the server and its queue"},
+		{"usl", nil, diagnosis.KindMemoryBandwidth, "each request in flight slows the others"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := answerOf(t, worked(t, c.name), 3, c.set)
@@ -53,7 +53,7 @@ func TestSharesOfTheWorkedCases(t *testing.T) {
 		}},
 	} {
 		b := answerOf(t, worked(t, c.name), 3, nil).Bottleneck
-		for _, s := range []*analysis.Shares{b.Shares, b.Overload} {
+		for _, s := range []*diagnosis.Shares{b.Shares, b.Overload} {
 			if s == nil {
 				t.Errorf("%s: no shares: %+v", c.name, b)
 				continue

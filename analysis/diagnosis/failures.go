@@ -1,4 +1,4 @@
-package analysis
+package diagnosis
 
 import (
 	"cmp"
@@ -8,12 +8,13 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/capfind/capfind/analysis"
 	"github.com/capfind/capfind/loadgen"
 )
 
 // failed counts the server failures of a step by the given classes, all of them
 // where none is given.
-func failed(s *Step, classes ...loadgen.Class) int {
+func failed(s *analysis.Step, classes ...loadgen.Class) int {
 	n := 0
 	for c, k := range s.Failures {
 		if c.ServerFailure() && (len(classes) == 0 || slices.Contains(classes, c)) {
@@ -24,7 +25,7 @@ func failed(s *Step, classes ...loadgen.Class) int {
 }
 
 // failureList names the classes of a step's failures, the most frequent first.
-func failureList(s *Step) string {
+func failureList(s *analysis.Step) string {
 	classes := slices.SortedFunc(maps.Keys(s.Failures), func(a, b loadgen.Class) int {
 		return cmp.Or(cmp.Compare(s.Failures[b], s.Failures[a]), cmp.Compare(a, b))
 	})
@@ -38,7 +39,7 @@ func failureList(s *Step) string {
 }
 
 // failingStep is the first bad step if failures are what is wrong with it.
-func (d *diagnosis) failingStep() (*Step, bool) {
+func (d *figures) failingStep() (*analysis.Step, bool) {
 	if d.bad == nil || d.bad.Verdict().SuccessRate.Or(1) >= failing || failed(d.bad) == 0 {
 		return nil, false
 	}
@@ -46,7 +47,7 @@ func (d *diagnosis) failingStep() (*Step, bool) {
 }
 
 // crash sees a server that dies: as it was seen to, or as the failures tell.
-func (d *diagnosis) crash() (Bottleneck, bool) {
+func (d *figures) crash() (Bottleneck, bool) {
 	s, ok := d.failingStep()
 	if !ok || d.good == nil {
 		return Bottleneck{}, false
@@ -78,7 +79,7 @@ func (d *diagnosis) crash() (Bottleneck, bool) {
 
 // death returns the last time the server died at the step's concurrency, nil
 // where it was not seen to.
-func (d *diagnosis) death(s *Step) *Death {
+func (d *figures) death(s *analysis.Step) *Death {
 	for i := range slices.Backward(d.Deaths) {
 		if d.Deaths[i].Concurrency == s.Concurrency {
 			return &d.Deaths[i]
@@ -89,7 +90,7 @@ func (d *diagnosis) death(s *Step) *Death {
 
 // turnedAway tells a rate limiter from a full queue. A limiter turns requests away
 // before they wait, so those that get through are as quick as ever.
-func (d *diagnosis) turnedAway() (Bottleneck, bool) {
+func (d *figures) turnedAway() (Bottleneck, bool) {
 	s, ok := d.failingStep()
 	if !ok {
 		return Bottleneck{}, false
@@ -105,8 +106,8 @@ func (d *diagnosis) turnedAway() (Bottleneck, bool) {
 	case 2*limited >= refused && !grown && !saysFull(s):
 		b.Kind = KindRateLimiter
 		b.Sentence = fmt.Sprintf("rate limiter: %d requests were answered 429 at %d, while %s req/s got through with TTFT unchanged at %s; raise the limit, or add a key or a replica",
-			limited, s.Concurrency, s.Verdict().RequestThroughput.Format(1), millis(ttft))
-		b.Evidence = append(b.Evidence, fmt.Sprintf("TTFT of what got through: %s, without load %s", millis(ttft), millis(d.floor)))
+			limited, s.Concurrency, s.Verdict().RequestThroughput.Format(1), ttft.Millis())
+		b.Evidence = append(b.Evidence, fmt.Sprintf("TTFT of what got through: %s, without load %s", ttft.Millis(), d.floor.Millis()))
 	case grown || d.capped() || saysFull(s):
 		b.Kind = KindQueueCap
 		b.Sentence = fmt.Sprintf("queue cap: %s; further ones are turned away (%s at %d); %s", d.room(s), failureList(s), s.Concurrency, cure(KindQueueCap, d.Server))
@@ -118,11 +119,11 @@ func (d *diagnosis) turnedAway() (Bottleneck, bool) {
 }
 
 // turned counts the requests of a step that were turned away.
-func turned(s *Step) int { return failed(s, loadgen.HTTP429, loadgen.HTTP5xx) }
+func turned(s *analysis.Step) int { return failed(s, loadgen.HTTP429, loadgen.HTTP5xx) }
 
 // saysFull reports whether the server's own words blame how much it has to do, not
 // how often it is asked.
-func saysFull(s *Step) bool {
+func saysFull(s *analysis.Step) bool {
 	for _, c := range []loadgen.Class{loadgen.HTTP429, loadgen.HTTP5xx} {
 		text := strings.ToLower(s.FailureExamples[c])
 		for _, word := range []string{"overload", "queue", "too many concurrent", "server busy"} {
@@ -134,7 +135,7 @@ func saysFull(s *Step) bool {
 	return false
 }
 
-func failureLine(s *Step) string {
+func failureLine(s *analysis.Step) string {
 	return fmt.Sprintf("at %d: %s success; %s", s.Concurrency, percent(s.Verdict().SuccessRate), failureList(s))
 }
 
@@ -143,7 +144,7 @@ func failureLine(s *Step) string {
 // which none was turned away and the smallest at which some were, and is no less
 // than what was served at once on average: a mean that includes the pauses after
 // refusals lies below the number that fits, so it is a bound and no estimate.
-func (d *diagnosis) room(s *Step) string {
+func (d *figures) room(s *analysis.Step) string {
 	low, high := 0.0, math.Inf(1)
 	var running, waiting float64
 	for _, x := range d.steps {
@@ -177,8 +178,8 @@ func (d *diagnosis) room(s *Step) string {
 }
 
 // roomLines are the evidence for how many requests fit.
-func (d *diagnosis) roomLines(s *Step) []string {
-	var clean *Step
+func (d *figures) roomLines(s *analysis.Step) []string {
+	var clean *analysis.Step
 	for _, x := range d.steps {
 		if failed(x) == 0 && x.Concurrency < s.Concurrency {
 			clean = x
@@ -188,14 +189,14 @@ func (d *diagnosis) roomLines(s *Step) []string {
 	if clean != nil {
 		lines = append(lines, fmt.Sprintf("at %d: none turned away", clean.Concurrency))
 	}
-	lines = append(lines, fmt.Sprintf("TTFT of what got through: %s, without load %s", millis(ttftOf(s)), millis(d.floor)))
+	lines = append(lines, fmt.Sprintf("TTFT of what got through: %s, without load %s", ttftOf(s).Millis(), d.floor.Millis()))
 	return append(lines, d.serverLines()...)
 }
 
 // capped reports whether two steps that turned requests away, at concurrencies
 // more than a tenth apart, served the same number at once: then it is a number
 // that the server admits, and not a chance of failing.
-func (d *diagnosis) capped() bool {
+func (d *figures) capped() bool {
 	for i, a := range d.steps {
 		for _, b := range d.steps[i+1:] {
 			if failed(a) == 0 || failed(b) == 0 || a.Verdict().SuccessRate.Or(1) >= failing || float64(b.Concurrency) < 1.1*float64(a.Concurrency) {
@@ -211,11 +212,11 @@ func (d *diagnosis) capped() bool {
 }
 
 // inside is how many successes were in the server at once (Little's law).
-func inside(s *Step) float64 {
+func inside(s *analysis.Step) float64 {
 	return s.Verdict().RequestThroughput.Or(0) * s.Verdict().E2E.Mean.Or(0)
 }
 
-func (d *diagnosis) errorRate() (Bottleneck, bool) {
+func (d *figures) errorRate() (Bottleneck, bool) {
 	s, ok := d.failingStep()
 	if !ok {
 		return Bottleneck{}, false

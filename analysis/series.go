@@ -6,6 +6,19 @@ import (
 	"github.com/capfind/capfind/loadgen"
 )
 
+// Slice is a short stretch of a step.
+type Slice struct {
+	AtSeconds        float64 `json:"at_seconds"` // middle of the slice, from the step's start
+	InFlight         Number  `json:"in_flight"`
+	RequestRate      Number  `json:"request_throughput"`
+	OutputThroughput Number  `json:"output_throughput"`
+	TTFTMean         Number  `json:"ttft_seconds"` // of requests sent in the slice
+	TPOTMean         Number  `json:"tpot_seconds"` // likewise
+	E2EMean          Number  `json:"e2e_seconds"`  // likewise
+	Completed        int     `json:"completed"`    // ended in the slice
+	Failed           int     `json:"failed"`       // likewise
+}
+
 const seriesSlices = 60
 
 // series cuts the runs into about sixty slices of equal length, fewer where
@@ -24,11 +37,11 @@ func series(runs []loadgen.Run) []Slice {
 	var out []Slice
 	for i := range runs {
 		offset := max(0, runs[i].Started.Sub(runs[0].Started))
-		b := NewSlicer(max(width, 1), 2*seriesSlices)
+		b := slicer{width: max(width, 1)}
 		for j := range runs[i].Samples {
-			b.Add(&runs[i].Samples[j])
+			b.add(&runs[i].Samples[j])
 		}
-		for _, s := range b.Slices(runs[i].Elapsed) {
+		for _, s := range b.slices(runs[i].Elapsed) {
 			s.AtSeconds += offset.Seconds()
 			out = append(out, s)
 		}
@@ -36,12 +49,9 @@ func series(runs []loadgen.Run) []Slice {
 	return out
 }
 
-// Slicer cuts a run into slices as it goes, in bounded memory: where there would
-// be more than it may keep, neighbours are joined and slices are twice as long
-// from then on. It keeps no sample. It is not safe for concurrent use.
-type Slicer struct {
+// slicer adds up what happened in each slice of a run.
+type slicer struct {
 	width time.Duration
-	most  int
 	sums  []sliceSum
 }
 
@@ -52,16 +62,9 @@ type sliceSum struct {
 	times             timeMeans
 }
 
-// NewSlicer returns a slicer whose slices are width long to begin with; it keeps
-// at most most of them.
-func NewSlicer(width time.Duration, most int) *Slicer {
-	return &Slicer{width: max(width, 1), most: max(most, 2)}
-}
-
-// Add counts a request: its time in flight and its tokens spread over the slices
+// add counts a request: its time in flight and its tokens spread over the slices
 // they fell into, its end in the slice of the end, its times in that of the send.
-func (b *Slicer) Add(s *loadgen.Sample) {
-	b.room(max(s.End, s.Sent, s.Ready))
+func (b *slicer) add(s *loadgen.Sample) {
 	if s.WasSent {
 		b.spread(s.Sent, s.End, (s.End - s.Sent).Seconds(), func(x *sliceSum) *float64 { return &x.inFlight })
 	}
@@ -75,31 +78,7 @@ func (b *Slicer) Add(s *loadgen.Sample) {
 	}
 }
 
-// room joins slices until the moment t has one within the bound.
-func (b *Slicer) room(t time.Duration) {
-	for int(t/b.width) >= b.most {
-		b.width *= 2
-		half := (len(b.sums) + 1) / 2
-		for i := range half {
-			joined := b.sums[2*i]
-			if 2*i+1 < len(b.sums) {
-				joined.join(&b.sums[2*i+1])
-			}
-			b.sums[i] = joined
-		}
-		b.sums = b.sums[:half]
-	}
-}
-
-func (x *sliceSum) join(y *sliceSum) {
-	x.inFlight += y.inFlight
-	x.tokens += y.tokens
-	x.completed += y.completed
-	x.failed += y.failed
-	x.times.join(&y.times)
-}
-
-func (b *Slicer) at(t time.Duration) *sliceSum {
+func (b *slicer) at(t time.Duration) *sliceSum {
 	i := int(max(t, 0) / b.width)
 	for len(b.sums) <= i {
 		b.sums = append(b.sums, sliceSum{})
@@ -108,7 +87,7 @@ func (b *Slicer) at(t time.Duration) *sliceSum {
 }
 
 // spread shares an amount evenly over the time from one moment to another.
-func (b *Slicer) spread(from, to time.Duration, amount float64, field func(*sliceSum) *float64) {
+func (b *slicer) spread(from, to time.Duration, amount float64, field func(*sliceSum) *float64) {
 	if to <= from {
 		*field(b.at(to)) += amount
 		return
@@ -121,9 +100,9 @@ func (b *Slicer) spread(from, to time.Duration, amount float64, field func(*slic
 	}
 }
 
-// Slices returns what was added up to the end of the run. The last slice is
+// slices returns what was added up to the end of the run. The last slice is
 // shorter than the others; its rates are over its own length.
-func (b *Slicer) Slices(end time.Duration) []Slice {
+func (b *slicer) slices(end time.Duration) []Slice {
 	out := make([]Slice, 0, len(b.sums))
 	for i := range b.sums {
 		x := &b.sums[i]
