@@ -9,13 +9,17 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/capfind/capfind/cmd/capfind/flags"
 	"github.com/capfind/capfind/internal/config"
+	"github.com/capfind/capfind/internal/machine"
 	"github.com/capfind/capfind/internal/simserver"
 	"github.com/capfind/capfind/internal/telemetry"
+	"github.com/capfind/capfind/internal/terminal"
 	"github.com/capfind/capfind/loadgen"
 	"github.com/capfind/capfind/loadgen/probe"
 	"github.com/capfind/capfind/loadgen/prompt"
@@ -37,7 +41,7 @@ type bench struct {
 	found   *probe.Found
 	engine  *loadgen.Engine
 	scraper *telemetry.Scraper
-	console *console
+	console *terminal.Console
 	store   *sweep.Store
 	result  *sweep.Result
 	closers []func()
@@ -53,22 +57,10 @@ func (b *bench) close() {
 
 func (b *bench) onClose(f func()) { b.closers = append(b.closers, f) }
 
-// benchFlags are the flags of every command that loads a server.
-func benchFlags(sections ...section) []cli.Flag {
-	return append([]cli.Flag{
-		formatFlag(),
-		&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "no progress on stderr", DisableDefaultText: true},
-		&cli.BoolFlag{Name: "yes", Aliases: []string{"y"}, Usage: "load a target outside private networks without asking", DisableDefaultText: true},
-		&cli.StringFlag{Name: "resume", Usage: "go on with the interrupted run in `DIR`"},
-		&cli.BoolFlag{Name: "dry-run", Usage: "print what would be sent, and send nothing", DisableDefaultText: true},
-		&cli.DurationFlag{Name: "response-time", Usage: "with --dry-run: that of a single request, to estimate how long all takes", DefaultText: "unknown"},
-	}, configFlags(sections...)...)
-}
-
 // newBench puts a measurement together. Nothing is stored before the server has
 // answered.
 func (a *app) newBench(ctx context.Context, c *cli.Context, f *config.File) (*bench, error) {
-	b := &bench{app: a, file: f, target: f.Target.Target, console: newConsole(a.stderr, c.Bool("quiet"), namingOf(c.Command.Name))}
+	b := &bench{app: a, file: f, target: f.Target.Target, console: terminal.New(a.stderr, c.Bool("quiet"), c.Command.Name)}
 	if err := b.setUp(ctx, c); err != nil {
 		b.close()
 		return nil, err
@@ -106,15 +98,10 @@ func (b *bench) setUp(ctx context.Context, c *cli.Context) (err error) {
 
 // announceInterrupt says, when the first Ctrl-C comes, what happens now.
 func (b *bench) announceInterrupt() {
-	done := make(chan struct{})
-	go func() {
-		select {
-		case <-b.interrupt.requested():
-			b.notice("stopping: nothing more is sent, what is in flight may finish; once more ends at once")
-		case <-done:
-		}
-	}()
-	b.onClose(func() { close(done) })
+	stop := context.AfterFunc(b.interrupt.asked, func() {
+		b.notice("stopping: nothing more is sent, what is in flight may finish; once more ends at once")
+	})
+	b.onClose(func() { stop() })
 }
 
 // setupError tells an interruption from a failure.
@@ -208,7 +195,7 @@ func (b *bench) sameAsBefore(command string) error {
 	for _, d := range differences {
 		text += "\n  " + d.String()
 	}
-	return usageError{errors.New(text)}
+	return flags.UsageError{Err: errors.New(text)}
 }
 
 // probe finds out what the server is and whether it is ready.
@@ -242,8 +229,8 @@ func (b *bench) notice(format string, args ...any) { b.console.Notice(fmt.Sprint
 // prepareClient makes the prompts and the client that sends them.
 func (b *bench) prepareClient(ctx context.Context) error {
 	w := b.file.Workload
-	source, notes, err := prompt.NewWatched(ctx, w, b.found.Sizer, b.console.reading(filepath.Base(w.Path)))
-	b.console.clear()
+	source, notes, err := prompt.NewWatched(ctx, w, b.found.Sizer, b.console.Reading(filepath.Base(w.Path)))
+	b.console.Clear()
 	if err != nil {
 		return err
 	}
@@ -291,7 +278,7 @@ func (b *bench) describe() {
 	}
 	r.Config = b.file.Resolved()
 	r.Seed = b.file.Workload.Seed
-	r.Environment = environmentOf(b.args, b.sim != nil)
+	r.Environment = machine.Describe(b.args, b.sim != nil)
 	r.Target = sweep.TargetInfo{
 		BaseURL: b.found.BaseURL, API: b.found.Protocol.Name(), Model: b.found.Model, Server: b.found.Server,
 		ContextLength: b.found.ContextLength, MetricsURL: config.WithoutCredentials(b.found.MetricsURL),
@@ -331,14 +318,11 @@ func (b *bench) startTelemetry() error {
 		return err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		b.scraper.Run(ctx)
-	}()
+	var running sync.WaitGroup
+	running.Go(func() { b.scraper.Run(ctx) })
 	b.onClose(func() {
 		cancel()
-		<-done
+		running.Wait()
 		points.Close()
 	})
 	return nil

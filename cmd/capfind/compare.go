@@ -36,10 +36,7 @@ func (a *app) compareCommand() *cli.Command {
 }
 
 func (a *app) compareAction(c *cli.Context) error {
-	out, err := format(c)
-	if err != nil {
-		return err
-	}
+	out := c.String("format")
 	args, err := arguments(c, 2, 20, "at least two results")
 	if err != nil {
 		return err
@@ -156,29 +153,24 @@ func (a *app) writeComparison(c *report.Comparison, parent string) (page string,
 }
 
 func (a *app) printComparison(c *report.Comparison, format, page string) error {
-	switch format {
-	case "json":
-		return printJSON(a, c)
-	case "markdown":
+	if format == "markdown" {
 		var b strings.Builder
 		if err := c.Markdown(&b); err != nil {
 			return err
 		}
 		return a.print(b.String())
-	case "csv":
-		return a.print(csvText(comparisonRows(c)))
 	}
-	text := table(comparisonRows(c))
+	rest := ""
 	if len(c.Differences) > 0 {
-		text += "\nDifferent settings\n"
+		rest = "\nDifferent settings\n"
 		for _, d := range c.Differences {
-			text += "- " + d.Key + ": " + strings.Join(d.Values, " | ") + "\n"
+			rest += "- " + d.Key + ": " + strings.Join(d.Values, " | ") + "\n"
 		}
 	}
 	if len(c.Notes) > 0 {
-		text += "\n" + bullets(c.Notes)
+		rest += "\n" + bullets(c.Notes)
 	}
-	return a.print(text + "\nPage: " + page + "\n")
+	return printRows(a, format, c, comparisonRows(c), rest+"\nPage: "+page+"\n")
 }
 
 // comparisonRows is the comparison as a table: every figure with its change

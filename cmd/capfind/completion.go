@@ -6,6 +6,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/capfind/capfind/cmd/capfind/flags"
 	"github.com/capfind/capfind/internal/config"
 )
 
@@ -65,7 +66,7 @@ func bashCompletion(commands []*cli.Command) string {
 		var names []string
 		for _, f := range c.Flags {
 			for _, name := range f.Names() {
-				names = append(names, dashed(name))
+				names = append(names, flags.Dashed(name))
 			}
 		}
 		if c.Name == "completion" {

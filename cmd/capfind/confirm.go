@@ -9,6 +9,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"github.com/capfind/capfind/internal/terminal"
 )
 
 // confirm asks before a target is loaded that is neither this machine nor in a
@@ -21,7 +23,7 @@ func (a *app) confirm(ctx context.Context, baseURL string, yes bool) error {
 	if u, err := url.Parse(baseURL); err == nil {
 		host = u.Hostname()
 	}
-	if !isTerminal(a.stdin) || !isTerminal(a.stderr) {
+	if !terminal.Is(a.stdin) || !terminal.Is(a.stderr) {
 		return usagef("%s is neither this machine nor in a private network: add --yes if it is yours to load", host)
 	}
 	fmt.Fprintf(a.stderr, "%s is neither this machine nor in a private network. Load it? [y/N] ", host)

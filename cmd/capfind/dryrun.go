@@ -8,35 +8,23 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/capfind/capfind/analysis"
+	"github.com/capfind/capfind/internal/terminal"
 	"github.com/capfind/capfind/sweep"
 )
 
 // dryRun prints what a command would ask of the server, and asks nothing.
 func (a *app) dryRun(c *cli.Context, plan sweep.Plan, format string) error {
-	switch format {
-	case "json":
-		return printJSON(a, plan)
-	case "csv":
-		return a.print(csvText(planned(plan)))
-	}
 	notes := plan.Notes
 	if !plan.Total.Seconds.IsKnown() {
 		notes = append(notes, "for the time give --response-time, that of a single request, e.g. --response-time 3s")
 	} else if c.IsSet("response-time") {
 		notes = append(notes, "response times grow with the load, so that the real time is longer")
 	}
+	rest := ""
 	if len(notes) > 0 {
-		format += " with notes"
+		rest = "\n" + bullets(notes)
 	}
-	switch format {
-	case "markdown":
-		return a.print(markdownTable(planned(plan)))
-	case "markdown with notes":
-		return a.print(markdownTable(planned(plan)) + "\n" + bullets(notes))
-	case "table with notes":
-		return a.print(table(planned(plan)) + "\n" + bullets(notes))
-	}
-	return a.print(table(planned(plan)))
+	return printRows(a, format, plan, planned(plan), rest)
 }
 
 // planned is a plan as a table.
@@ -74,5 +62,5 @@ func estimated(s analysis.Number) string {
 	if !ok {
 		return "n/a"
 	}
-	return short(time.Duration(v * float64(time.Second)))
+	return terminal.Short(time.Duration(v * float64(time.Second)))
 }

@@ -2,8 +2,8 @@ package main
 
 import (
 	"errors"
-	"fmt"
 
+	"github.com/capfind/capfind/cmd/capfind/flags"
 	"github.com/capfind/capfind/internal/config"
 	"github.com/capfind/capfind/loadgen/probe"
 )
@@ -19,12 +19,7 @@ const (
 	exitInterrupted  = 130
 )
 
-// usageError is a command line that cannot be carried out as it stands.
-type usageError struct{ error }
-
-func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
-
-func (e usageError) Unwrap() error { return e.error }
+func usagef(format string, args ...any) error { return flags.Usagef(format, args...) }
 
 // outcomeError ends a command whose result has been told, with a code that
 // says how it ended.
@@ -38,7 +33,7 @@ func (e outcomeError) Error() string { return e.text }
 // codeOf maps an error to its exit code.
 func codeOf(err error) int {
 	var outcome outcomeError
-	var usage usageError
+	var usage flags.UsageError
 	var problems config.Problems
 	switch {
 	case errors.As(err, &outcome):

@@ -10,6 +10,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/capfind/capfind/internal/config"
+	"github.com/capfind/capfind/internal/terminal"
 	"github.com/capfind/capfind/loadgen"
 )
 
@@ -17,19 +18,16 @@ import (
 var formats = []string{"table", "json", "markdown", "csv"}
 
 func formatFlag() cli.Flag {
-	return &cli.StringFlag{Name: "format", Aliases: []string{"o"}, Value: "table", Usage: "how the result is printed: " + strings.Join(formats, ", ")}
-}
-
-// format returns the form that was asked for.
-func format(c *cli.Context) (string, error) {
-	f := c.String("format")
-	if slices.Contains(formats, f) {
-		return f, nil
-	}
-	if near := config.Closest(f, formats); near != "" {
-		return "", usagef("-o %s is not known; did you mean %s?", f, near)
-	}
-	return "", usagef("-o %s is not known; it can be %s", f, strings.Join(formats, ", "))
+	return &cli.StringFlag{Name: "format", Aliases: []string{"o"}, Value: "table", Usage: "how the result is printed: " + strings.Join(formats, ", "),
+		Action: func(_ *cli.Context, f string) error {
+			if slices.Contains(formats, f) {
+				return nil
+			}
+			if near := config.Closest(f, formats); near != "" {
+				return usagef("-o %s is not known; did you mean %s?", f, near)
+			}
+			return usagef("-o %s is not known; it can be %s", f, strings.Join(formats, ", "))
+		}}
 }
 
 // csvText writes rows as comma-separated values.
@@ -62,6 +60,19 @@ func bullets(points []string) string {
 		b.WriteString("- " + p + "\n")
 	}
 	return b.String()
+}
+
+// printRows prints a value as JSON, or its rows as a table with what follows it.
+func printRows[T any](a *app, format string, v T, rows [][]string, rest string) error {
+	switch format {
+	case "json":
+		return printJSON(a, v)
+	case "csv":
+		return a.print(csvText(rows))
+	case "markdown":
+		return a.print(markdownTable(rows) + rest)
+	}
+	return a.print(terminal.Table(rows) + rest)
 }
 
 // printJSON prints a value as JSON, its lists never null.

@@ -35,10 +35,7 @@ func (a *app) planCommand() *cli.Command {
 }
 
 func (a *app) planAction(c *cli.Context) error {
-	out, err := format(c)
-	if err != nil {
-		return err
-	}
+	out := c.String("format")
 	args, err := arguments(c, 1, 1, "one RESULT")
 	if err != nil {
 		return err
@@ -107,24 +104,19 @@ func demandsOf(c *cli.Context) ([]analysis.Demand, error) {
 }
 
 func (a *app) printPlan(p analysis.Plan, format string) error {
-	switch format {
-	case "json":
-		return printJSON(a, p)
-	case "csv":
-		return a.print(csvText(planRows(p)))
-	case "markdown":
+	if format == "markdown" {
 		return a.print(markdownTable(planRows(p)) + "\n" + bullets(p.Assumptions))
 	}
-	text := table(planRows(p))
+	rest := ""
 	for _, row := range p.Rows {
 		if row.Refusal != "" {
-			text += "\n" + demandWords(row.Demand) + ": " + row.Refusal + "\n"
+			rest += "\n" + demandWords(row.Demand) + ": " + row.Refusal + "\n"
 		}
 	}
 	if len(p.Assumptions) > 0 {
-		text += "\nAssuming\n" + bullets(p.Assumptions)
+		rest += "\nAssuming\n" + bullets(p.Assumptions)
 	}
-	return a.print(text)
+	return printRows(a, format, p, planRows(p), rest)
 }
 
 // planRows is the plan as a table; columns of costs only where there is a price.

@@ -1,10 +1,7 @@
 package main
 
 import (
-	"bufio"
-	"encoding/json"
 	"errors"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -12,15 +9,12 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"github.com/capfind/capfind/analysis"
 	"github.com/capfind/capfind/internal/config"
+	"github.com/capfind/capfind/internal/terminal"
 	"github.com/capfind/capfind/loadgen"
 	"github.com/capfind/capfind/report"
 	"github.com/capfind/capfind/sweep"
 )
-
-// metricsFile holds the server's own metrics over time, one scrape a line.
-const metricsFile = "server_metrics.jsonl"
 
 func (a *app) reportCommand() *cli.Command {
 	return &cli.Command{
@@ -43,10 +37,7 @@ func (a *app) reportCommand() *cli.Command {
 }
 
 func (a *app) reportAction(c *cli.Context) error {
-	out, err := format(c)
-	if err != nil {
-		return err
-	}
+	out := c.String("format")
 	args, err := arguments(c, 1, 10_000, "a result directory, or files of vLLM's benchmark")
 	if err != nil {
 		return err
@@ -111,8 +102,8 @@ func (a *app) renderAgain(c *cli.Context, dir string, r *sweep.Result, out strin
 	if c.IsSet("price") {
 		o.PricePerHour = loadgen.Known(c.Float64("price"))
 	}
-	progress := newConsole(a.stderr, c.Bool("quiet"), namingOf(r.Command))
-	if err := progress.during("rendering "+dir, func() error { return renderInto(dir, r, o) }); err != nil {
+	progress := terminal.New(a.stderr, c.Bool("quiet"), r.Command)
+	if err := progress.During("rendering "+dir, func() error { return renderInto(dir, r, o) }); err != nil {
 		return err
 	}
 	if !c.Bool("quiet") {
@@ -126,54 +117,4 @@ func languageOf(r *sweep.Result) report.Language {
 	section, _ := r.Config["report"].(map[string]any)
 	language, _ := section["language"].(string)
 	return report.Language(language)
-}
-
-// writeReport writes everything that is derived from a result into its
-// directory.
-func (b *bench) writeReport(r *sweep.Result) error {
-	if b.sim != nil {
-		if l := b.sim.Lateness(); l.Events > 0 {
-			r.Environment.SimulatorLate = seconds64(l.P99)
-			if err := b.store.Save(r); err != nil {
-				return err
-			}
-		}
-	}
-	cfg := b.file.Report
-	return renderInto(b.store.Dir(), r, report.Options{Language: report.Language(cfg.Language), Title: cfg.Title})
-}
-
-// renderInto renders a result into the directory that holds it.
-func renderInto(dir string, r *sweep.Result, o report.Options) error {
-	points, err := readTelemetry(filepath.Join(dir, metricsFile))
-	if err != nil {
-		return err
-	}
-	o.Telemetry = points
-	return report.WriteAll(dir, r, o)
-}
-
-// readTelemetry reads the stored scrapes; a missing file holds none, and a line
-// that was torn when a run was killed is left out.
-func readTelemetry(path string) ([]analysis.TelemetryPoint, error) {
-	f, err := os.Open(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	var points []analysis.TelemetryPoint
-	lines := bufio.NewReader(f)
-	for {
-		line, err := lines.ReadBytes('\n')
-		var p analysis.TelemetryPoint
-		if json.Unmarshal(line, &p) == nil {
-			points = append(points, p)
-		}
-		if err != nil {
-			return points, nil
-		}
-	}
 }

@@ -9,7 +9,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"github.com/capfind/capfind/analysis"
+	"github.com/capfind/capfind/internal/terminal"
 	"github.com/capfind/capfind/loadgen/selftest"
 )
 
@@ -31,10 +31,7 @@ func (a *app) selftestCommand() *cli.Command {
 }
 
 func (a *app) selftestAction(c *cli.Context) error {
-	out, err := format(c)
-	if err != nil {
-		return err
-	}
+	out := c.String("format")
 	if _, err := arguments(c, 0, 0, "no arguments"); err != nil {
 		return err
 	}
@@ -48,7 +45,7 @@ func (a *app) selftestAction(c *cli.Context) error {
 	if !c.Bool("quiet") {
 		o.OnRow = func(r selftest.Row) {
 			a.logf("%6d streams x %g tok/s: %s events/s, TTFT error %s mean, %s p99", r.Streams, r.TokensPerSecond,
-				r.EventsPerSecond.Format(0), seconds(r.ErrorMean), seconds(r.ErrorP99))
+				r.EventsPerSecond.Format(0), terminal.Seconds(r.ErrorMean), terminal.Seconds(r.ErrorP99))
 		}
 	}
 	ctx, cancel := a.interrupt.cancelled(c.Context)
@@ -70,20 +67,12 @@ func (a *app) selftestAction(c *cli.Context) error {
 }
 
 func (a *app) printSelftest(r selftest.Result, format string) error {
-	switch format {
-	case "json":
-		return printJSON(a, r)
-	case "csv":
-		return a.print(csvText(selftestRows(r.Rows)))
-	case "markdown":
-		return a.print(markdownTable(selftestRows(r.Rows)))
-	}
-	text := table(selftestRows(r.Rows))
-	if l := r.Largest; l != nil {
-		text += fmt.Sprintf("\nHonest up to %d streams of %g tokens/s (%s events/s). A real server elsewhere leaves the client more room,\n"+
+	rest := ""
+	if l := r.Largest; l != nil && format == "table" {
+		rest = fmt.Sprintf("\nHonest up to %d streams of %g tokens/s (%s events/s). A real server elsewhere leaves the client more room,\n"+
 			"for here the server shares its machine.\n", l.Streams, l.TokensPerSecond, l.EventsPerSecond.Format(0))
 	}
-	return a.print(text)
+	return printRows(a, format, r, selftestRows(r.Rows), rest)
 }
 
 func selftestRows(rows []selftest.Row) [][]string {
@@ -95,26 +84,9 @@ func selftestRows(rows []selftest.Row) [][]string {
 		}
 		out = append(out, []string{
 			strconv.Itoa(r.Streams), strconv.FormatFloat(r.TokensPerSecond, 'g', -1, 64), r.EventsPerSecond.Format(0),
-			seconds(r.ErrorMean), seconds(r.ErrorP99), micros(r.CPUPerEvent), kilobytes(r.MemoryPerStream),
-			percent(r.CPUShare, 0), r.StampSource, verdict,
+			terminal.Seconds(r.ErrorMean), terminal.Seconds(r.ErrorP99), terminal.Scaled(r.CPUPerEvent, 1e6, 1, " us"), terminal.Scaled(r.MemoryPerStream, 1e-3, 1, " kB"),
+			terminal.Percent(r.CPUShare, 0), r.StampSource, verdict,
 		})
 	}
 	return out
-}
-
-// micros writes a time in microseconds.
-func micros(n analysis.Number) string {
-	v, ok := n.Value()
-	if !ok {
-		return "n/a"
-	}
-	return strconv.FormatFloat(v*1e6, 'f', 1, 64) + " us"
-}
-
-func kilobytes(n analysis.Number) string {
-	v, ok := n.Value()
-	if !ok {
-		return "n/a"
-	}
-	return strconv.FormatFloat(v/1000, 'f', 1, 64) + " kB"
 }

@@ -6,8 +6,11 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/capfind/capfind/cmd/capfind/flags"
 	"github.com/capfind/capfind/internal/config"
 	"github.com/capfind/capfind/internal/simserver"
+	"github.com/capfind/capfind/internal/terminal"
+	"github.com/capfind/capfind/loadgen"
 	"github.com/capfind/capfind/loadgen/prompt"
 	"github.com/capfind/capfind/sweep"
 )
@@ -19,7 +22,7 @@ func (a *app) simulateCommand() *cli.Command {
 		ArgsUsage: "[CONFIG]",
 		Description: "Serves until Ctrl-C. CONFIG is a configuration whose target.simulator section is used;\n" +
 			"every key of it is also a flag. The address is printed on stdout.",
-		Flags: configFlags(simulator),
+		Flags: flags.Config(flags.Simulator),
 		Action: func(c *cli.Context) error {
 			cfg, err := a.simulatorConfig(c)
 			if err != nil {
@@ -53,12 +56,12 @@ func (a *app) simulatorConfig(c *cli.Context) (simserver.Config, error) {
 	if len(args) == 1 {
 		path = args[0]
 	}
-	given, err := overrides(c, a.args, nil, simulator)
+	given, err := flags.Overrides(c, a.args, func(string) string { return "" }, flags.Simulator)
 	if err != nil {
 		return simserver.Config{}, err
 	}
 	// The section must be there even where every key has its default.
-	given = append([]config.Override{{Source: "simulate", Key: simulator, Value: "{}"}}, given...)
+	given = append([]config.Override{{Source: "simulate", Key: flags.Simulator, Value: "{}"}}, given...)
 	f, err := config.Read(config.Input{Path: path, Stdin: a.stdin, Overrides: given})
 	if err != nil {
 		return simserver.Config{}, asUsage(err)
@@ -92,5 +95,5 @@ func lateness(s *simserver.Server) string {
 	if l.Events == 0 {
 		return "no event was sent"
 	}
-	return fmt.Sprintf("%d events sent, %s late on average, p99 %s", l.Events, seconds(seconds64(l.Mean)), seconds(seconds64(l.P99)))
+	return fmt.Sprintf("%d events sent, %s late on average, p99 %s", l.Events, terminal.Seconds(loadgen.Known(l.Mean.Seconds())), terminal.Seconds(loadgen.Known(l.P99.Seconds())))
 }

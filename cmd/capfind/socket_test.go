@@ -43,7 +43,7 @@ func TestUnixSocket(t *testing.T) {
 
 	var stdout, stderr bytes.Buffer
 	results := filepath.Join(dir, "results")
-	code := run([]string{"capfind", "run", "--unix-socket", socket, "--concurrency", "2", "-n", "8", "--input-len", "8", "--output-len", "40",
+	code := execute([]string{"capfind", "run", "--unix-socket", socket, "--concurrency", "2", "-n", "8", "--input-len", "8", "--output-len", "40",
 		"--telemetry-interval", "100ms", "--output-dir", results}, strings.NewReader(""), &stdout, &stderr)
 	if code != exitOK && code != exitInconclusive {
 		t.Fatalf("exit code %d: %s", code, &stderr)

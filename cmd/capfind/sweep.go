@@ -6,12 +6,13 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/capfind/capfind/cmd/capfind/flags"
 	"github.com/capfind/capfind/internal/config"
 	"github.com/capfind/capfind/sweep"
 )
 
 // sweepSections are the parts of the configuration that a sweep uses.
-var sweepSections = []section{"preset", "target", "workload", "sweep", "stop", "recommend", "telemetry", "output", "report"}
+var sweepSections = []flags.Section{"preset", "target", "workload", "sweep", "stop", "recommend", "telemetry", "output", "report"}
 
 func (a *app) sweepCommand() *cli.Command {
 	return &cli.Command{

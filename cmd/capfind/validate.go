@@ -1,16 +1,13 @@
 package main
 
 import (
-	"errors"
-	"os"
-
 	"github.com/urfave/cli/v2"
 
-	"github.com/capfind/capfind/internal/config"
+	"github.com/capfind/capfind/cmd/capfind/flags"
 )
 
 // allSections are the parts of the configuration, in its order.
-var allSections = []section{"preset", "target", "workload", "load", rates, "sweep", "stop", "recommend", "telemetry", "output", "report"}
+var allSections = []flags.Section{"preset", "target", "workload", "load", flags.Rates, "sweep", "stop", "recommend", "telemetry", "output", "report"}
 
 func (a *app) validateCommand() *cli.Command {
 	return &cli.Command{
@@ -21,7 +18,7 @@ func (a *app) validateCommand() *cli.Command {
 			"With --resolved the configuration is printed as it would be used.",
 		Flags: append([]cli.Flag{
 			&cli.BoolFlag{Name: "resolved", Usage: "print the configuration with all defaults, secrets hidden", DisableDefaultText: true},
-		}, configFlags(allSections...)...),
+		}, flags.Config(allSections...)...),
 		Action: func(c *cli.Context) error {
 			args, err := arguments(c, 1, 1, "one CONFIG")
 			if err != nil {
@@ -40,23 +37,4 @@ func (a *app) validateCommand() *cli.Command {
 			return a.print(args[0] + " is valid\n")
 		},
 	}
-}
-
-// readConfig reads the file, if any, under the environment and the flags.
-func (a *app) readConfig(c *cli.Context, path string, sections ...section) (*config.File, error) {
-	given, err := overrides(c, a.args, os.Environ(), sections...)
-	if err != nil {
-		return nil, err
-	}
-	f, err := config.Read(config.Input{Path: path, Stdin: a.stdin, Overrides: given})
-	return f, asUsage(err)
-}
-
-// asUsage makes a configuration that cannot be read a matter of usage.
-func asUsage(err error) error {
-	var problems config.Problems
-	if err == nil || errors.As(err, &problems) {
-		return err
-	}
-	return usageError{err}
 }

@@ -1,4 +1,4 @@
-package main
+package terminal
 
 import (
 	"fmt"
@@ -20,10 +20,10 @@ const (
 	plainEvery = 10 * time.Second
 )
 
-// console shows on stderr how a measurement goes: one line a finished step and,
+// Console shows on stderr how a measurement goes: one line a finished step and,
 // while one runs, a live line on a terminal or a plain one now and then
 // elsewhere. It is the controllers' Observer.
-type console struct {
+type Console struct {
 	w     io.Writer
 	style style
 	live  bool // repaint one line
@@ -42,12 +42,14 @@ type console struct {
 	ticking sync.WaitGroup
 }
 
-func newConsole(w io.Writer, quiet bool, names naming) *console {
-	return &console{w: w, names: names, style: styleFor(w), live: isTerminal(w), quiet: quiet, now: time.Now}
+// New returns a console for the steps of a command, one that shows nothing where it
+// is to be quiet.
+func New(w io.Writer, quiet bool, command string) *Console {
+	return &Console{w: w, names: namingOf(command), style: styleFor(w), live: Is(w), quiet: quiet, now: time.Now}
 }
 
 // StepStarted implements sweep.Observer.
-func (c *console) StepStarted(p sweep.StepPlan) {
+func (c *Console) StepStarted(p sweep.StepPlan) {
 	c.halt()
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -62,7 +64,7 @@ func (c *console) StepStarted(p sweep.StepPlan) {
 }
 
 // StepDone implements sweep.Observer.
-func (c *console) StepDone(s analysis.Step) {
+func (c *Console) StepDone(s analysis.Step) {
 	c.halt()
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -92,7 +94,7 @@ func (c *console) StepDone(s analysis.Step) {
 }
 
 // Notice implements sweep.Observer.
-func (c *console) Notice(text string) {
+func (c *Console) Notice(text string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.wipe()
@@ -102,17 +104,18 @@ func (c *console) Notice(text string) {
 	fmt.Fprintln(c.w, c.style.dim("  "+text))
 }
 
-// close ends what is still being painted.
-func (c *console) close() {
-	c.halt()
-}
+// Close ends what is still being painted.
+func (c *Console) Close() { c.halt() }
+
+// On reports whether what it shows is on the same screen as a stream.
+func (c *Console) On(stream io.Writer) bool { return !c.quiet && c.live && Is(stream) }
 
 // patience is how long nobody wonders what is going on.
 const patience = 2 * time.Second
 
-// reading returns who is to hear how many bytes of a file have been read, and
+// Reading returns who is to hear how many bytes of a file have been read, and
 // shows it once that takes longer than people wait without a word.
-func (c *console) reading(name string) func(read, total int64) {
+func (c *Console) Reading(name string) func(read, total int64) {
 	started := c.now()
 	next := started.Add(patience)
 	return func(read, total int64) {
@@ -124,16 +127,16 @@ func (c *console) reading(name string) func(read, total int64) {
 		}
 		line := fmt.Sprintf("  reading %s: %s of %s", name, bytesOf(read), bytesOf(total))
 		if left := float64(total-read) / float64(read); read > 0 && left > 0 {
-			line += ", about " + short(time.Duration(left*float64(at.Sub(started)))) + " left"
+			line += ", about " + Short(time.Duration(left*float64(at.Sub(started)))) + " left"
 		}
 		next = at.Add(c.every())
 		c.show(line)
 	}
 }
 
-// during does something and shows what it is once that takes longer than people
+// During does something and shows what it is once that takes longer than people
 // wait without a word.
-func (c *console) during(what string, do func() error) error {
+func (c *Console) During(what string, do func() error) error {
 	done := false // under the lock: nothing is shown of what is over
 	timer := time.AfterFunc(patience, func() {
 		c.mu.Lock()
@@ -151,15 +154,15 @@ func (c *console) during(what string, do func() error) error {
 	return err
 }
 
-// clear wipes what is shown of something that has ended.
-func (c *console) clear() {
+// Clear wipes what is shown of something that has ended.
+func (c *Console) Clear() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.wipe()
 }
 
 // every is how often something that goes on is shown anew.
-func (c *console) every() time.Duration {
+func (c *Console) every() time.Duration {
 	if c.live {
 		return paintEvery
 	}
@@ -167,7 +170,7 @@ func (c *console) every() time.Duration {
 }
 
 // show paints the live line on a terminal and writes a line elsewhere.
-func (c *console) show(line string) {
+func (c *Console) show(line string) {
 	if !c.live {
 		fmt.Fprintln(c.w, line)
 		return
@@ -176,7 +179,7 @@ func (c *console) show(line string) {
 	c.painted = true
 }
 
-func (c *console) writeHeader() {
+func (c *Console) writeHeader() {
 	if !c.header {
 		c.header = true
 		fmt.Fprintln(c.w, c.style.bold(c.row(c.names.header())))
@@ -184,7 +187,7 @@ func (c *console) writeHeader() {
 }
 
 // row lines up the cells of a step, the fewest on a narrow terminal.
-func (c *console) row(cells []string) string {
+func (c *Console) row(cells []string) string {
 	widths := stepWidths
 	if c.live && width(c.w) < wideTable {
 		cells, widths = pick(cells, narrowColumns), pick(widths, narrowColumns)
@@ -194,7 +197,7 @@ func (c *console) row(cells []string) string {
 
 // halt ends the ticking and wipes the live line. It must not hold the lock
 // while it waits, for the ticker takes it.
-func (c *console) halt() {
+func (c *Console) halt() {
 	c.mu.Lock()
 	stop := c.stop
 	c.stop = nil
@@ -208,7 +211,7 @@ func (c *console) halt() {
 	c.mu.Unlock()
 }
 
-func (c *console) wipe() {
+func (c *Console) wipe() {
 	if c.painted {
 		fmt.Fprint(c.w, "\r\x1b[K")
 		c.painted = false
@@ -216,7 +219,7 @@ func (c *console) wipe() {
 }
 
 // tick shows how the step goes until it is stopped.
-func (c *console) tick(stop <-chan struct{}) {
+func (c *Console) tick(stop <-chan struct{}) {
 	ticker := time.NewTicker(c.every())
 	defer ticker.Stop()
 	for {
@@ -229,7 +232,7 @@ func (c *console) tick(stop <-chan struct{}) {
 	}
 }
 
-func (c *console) paint() {
+func (c *Console) paint() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.show(c.names.progressLine(c.plan, c.now().Sub(c.started)))
@@ -259,29 +262,17 @@ func (n naming) progressLine(p sweep.StepPlan, elapsed time.Duration) string {
 		rate := float64(done) / s
 		line += fmt.Sprintf(", %.2f req/s, %.0f tok/s", rate, float64(tokens)/s)
 		if left := int64(p.NumPrompts) - done; p.NumPrompts > 0 && left > 0 {
-			line += ", about " + short(time.Duration(float64(left)/rate*float64(time.Second))) + " left"
+			line += ", about " + Short(time.Duration(float64(left)/rate*float64(time.Second))) + " left"
 		}
 	} else if sent > 0 {
 		line += ", waiting for the first answer"
 	}
 	if p.Duration > 0 {
-		return line + ", " + short(elapsed) + " of " + short(p.Duration)
+		return line + ", " + Short(elapsed) + " of " + Short(p.Duration)
 	}
-	return line + ", " + short(elapsed) + " so far"
+	return line + ", " + Short(elapsed) + " so far"
 }
 
 func counts(p *loadgen.Progress) (sent, inFlight, ok, failed, tokens int64) {
 	return p.Sent.Load(), p.InFlight.Load(), p.Succeeded.Load(), p.Failed.Load(), p.OutputTokens.Load()
-}
-
-// short writes a time as a person says it: 8 s, 3 min, 1 h 20 min.
-func short(d time.Duration) string {
-	switch {
-	case d < 90*time.Second:
-		return fmt.Sprintf("%.0f s", d.Seconds())
-	case d < 90*time.Minute:
-		return fmt.Sprintf("%.0f min", d.Minutes())
-	}
-	d = d.Round(time.Minute)
-	return fmt.Sprintf("%d h %d min", int(d.Hours()), int(d.Minutes())%60)
 }

@@ -1,6 +1,9 @@
-package main
+// Package flags makes a command line out of what a user types, and settings of the
+// configuration out of flags and environment.
+package flags
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
@@ -9,11 +12,21 @@ import (
 	"github.com/capfind/capfind/internal/config"
 )
 
-// reorder moves flags before positional arguments. The library stops reading
+// UsageError is a command line that cannot be carried out as it stands.
+type UsageError struct{ Err error }
+
+func (e UsageError) Error() string { return e.Err.Error() }
+
+func (e UsageError) Unwrap() error { return e.Err }
+
+// Usagef words a UsageError.
+func Usagef(format string, args ...any) error { return UsageError{fmt.Errorf(format, args...)} }
+
+// Reorder moves flags before positional arguments. The library stops reading
 // flags at the first positional argument and silently ignores the rest, so that
 // "capfind sweep config.yaml --quiet" would not be quiet. What no flag of the
 // command explains is refused here, with the nearest name that would.
-func reorder(c *cli.App, args []string) ([]string, error) {
+func Reorder(c *cli.App, args []string) ([]string, error) {
 	if len(args) < 2 {
 		return args, nil
 	}
@@ -23,7 +36,7 @@ func reorder(c *cli.App, args []string) ([]string, error) {
 		case "-h", "--help", "-help", "-v", "--version", "-version":
 			return args[:2], nil
 		}
-		return nil, usagef("the command comes first: capfind COMMAND %s; `capfind help` lists the commands", name)
+		return nil, Usagef("the command comes first: capfind COMMAND %s; `capfind help` lists the commands", name)
 	}
 	if name == "help" || name == "h" {
 		return helpArgs(c, args)
@@ -62,12 +75,12 @@ func unknownCommand(c *cli.App, name string) error {
 		names = append(names, command.Name)
 	}
 	if strings.HasSuffix(name, ".yaml") || strings.HasSuffix(name, ".yml") {
-		return usagef("%q is no command; to test with this configuration: capfind sweep %s", name, name)
+		return Usagef("%q is no command; to test with this configuration: capfind sweep %s", name, name)
 	}
 	if near := config.Closest(name, names); near != "" {
-		return usagef("%q is no command; did you mean %s?", name, near)
+		return Usagef("%q is no command; did you mean %s?", name, near)
 	}
-	return usagef("%q is no command; there are %s", name, strings.Join(names, ", "))
+	return Usagef("%q is no command; there are %s", name, strings.Join(names, ", "))
 }
 
 // split separates a command's flags, with their values, from its positional
@@ -96,23 +109,24 @@ func split(command *cli.Command, args []string) (flags, positional []string, err
 		f, ok := known[name]
 		if !ok {
 			if near := config.Closest(name, names); near != "" {
-				return nil, nil, usagef("unknown flag %s; did you mean --%s?", dashed(name), near)
+				return nil, nil, Usagef("unknown flag %s; did you mean --%s?", Dashed(name), near)
 			}
-			return nil, nil, usagef("unknown flag %s; `capfind %s --help` lists the flags", dashed(name), command.Name)
+			return nil, nil, Usagef("unknown flag %s; `capfind %s --help` lists the flags", Dashed(name), command.Name)
 		}
 		flags = append(flags, arg)
 		if _, isBool := f.(*cli.BoolFlag); isBool || f == nil || hasValue {
 			continue
 		}
 		if i++; i == len(args) {
-			return nil, nil, usagef("%s needs a value", dashed(name))
+			return nil, nil, Usagef("%s needs a value", Dashed(name))
 		}
 		flags = append(flags, args[i])
 	}
 	return flags, positional, nil
 }
 
-func dashed(name string) string {
+// Dashed is a flag as it is typed.
+func Dashed(name string) string {
 	if len(name) == 1 {
 		return "-" + name
 	}

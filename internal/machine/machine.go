@@ -1,4 +1,5 @@
-package main
+// Package machine says what a measurement was made on.
+package machine
 
 import (
 	"runtime"
@@ -10,8 +11,9 @@ import (
 	"github.com/capfind/capfind/sweep"
 )
 
-// environmentOf describes the machine that makes the load.
-func environmentOf(args []string, simulated bool) sweep.Environment {
+// Describe describes the machine that makes the load, and the command line that it
+// was asked with, what may be secret hidden.
+func Describe(args []string, simulated bool) sweep.Environment {
 	return sweep.Environment{
 		OS: runtime.GOOS, Arch: runtime.GOARCH, GoVersion: runtime.Version(),
 		// The runtime takes its number of processors from the cgroup's quota.

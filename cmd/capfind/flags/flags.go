@@ -1,4 +1,4 @@
-package main
+package flags
 
 import (
 	"slices"
@@ -9,8 +9,8 @@ import (
 	"github.com/capfind/capfind/internal/config"
 )
 
-// section is a part of the configuration whose keys a command takes as flags.
-type section = string
+// Section is a part of the configuration whose keys a command takes as flags.
+type Section = string
 
 // keyFlag is a flag that sets a key of the configuration.
 type keyFlag struct {
@@ -20,7 +20,7 @@ type keyFlag struct {
 
 // keyFlags lists the flags of the given sections. Where two keys would have the
 // same flag, the section named first has it.
-func keyFlags(sections ...section) []keyFlag {
+func keyFlags(sections ...Section) []keyFlag {
 	var out []keyFlag
 	taken := map[string]bool{}
 	for _, s := range sections {
@@ -37,22 +37,22 @@ func keyFlags(sections ...section) []keyFlag {
 	return out
 }
 
-// simulator is the section whose keys have flags only where a simulator is all
+// Simulator is the section whose keys have flags only where a simulator is all
 // that is configured; elsewhere one flag takes the whole section as YAML.
-const simulator section = "target.simulator"
+const Simulator Section = "target.simulator"
 
-// rates is the ladder of capfind rate, no part of a single load.
-const rates section = "load.rates"
+// Rates is the ladder of capfind rate, no part of a single load.
+const Rates Section = "load.rates"
 
-func belongs(k config.Key, s section) bool {
+func belongs(k config.Key, s Section) bool {
 	switch {
-	case k.Path == simulator:
+	case k.Path == Simulator:
 		return s == "target"
-	case k.Path == rates: // of one command only
-		return s == rates
+	case k.Path == Rates: // of one command only
+		return s == Rates
 	case strings.HasPrefix(k.Path, "load.goodput"):
 		return k.Section && s == "load"
-	case k.Section || strings.HasPrefix(k.Path, simulator+".") && s != simulator:
+	case k.Section || strings.HasPrefix(k.Path, Simulator+".") && s != Simulator:
 		return false
 	}
 	return k.Path == s || strings.HasPrefix(k.Path, s+".")
@@ -65,8 +65,8 @@ var shortNames = map[string][]string{
 	"load.request_rate":    {"rate"},
 }
 
-// configFlags are the flags that set keys, and --set for any key.
-func configFlags(sections ...section) []cli.Flag {
+// Config are the flags that set keys, and --set for any key.
+func Config(sections ...Section) []cli.Flag {
 	flags := []cli.Flag{&cli.StringSliceFlag{
 		Name: "set", Usage: "set any key of the configuration: `KEY=VALUE`, e.g. stop.max_ttft=500ms; may be repeated",
 	}}
@@ -125,7 +125,7 @@ func pairs(o config.Override, values []string) ([]config.Override, error) {
 	for _, text := range values {
 		name, value, ok := strings.Cut(text, ":")
 		if !ok {
-			return nil, usagef("%s needs NAME:VALUE", o.Source)
+			return nil, Usagef("%s needs NAME:VALUE", o.Source)
 		}
 		out = append(out, config.Override{Source: o.Source, Key: o.Key + "." + strings.TrimSpace(name), Value: strings.TrimSpace(value)})
 	}
@@ -138,7 +138,7 @@ func slos(o config.Override, values []string) ([]config.Override, error) {
 	for _, text := range values {
 		name, limit, ok := strings.Cut(text, ":")
 		if !ok {
-			return nil, usagef("%s needs [STATISTIC_]METRIC:LIMIT, as in p99_ttft:2s, not %q", o.Source, text)
+			return nil, Usagef("%s needs [STATISTIC_]METRIC:LIMIT, as in p99_ttft:2s, not %q", o.Source, text)
 		}
 		slo := "{"
 		if statistic, metric, ok := strings.Cut(name, "_"); ok && slices.Contains(config.Choices("stop.ttft_statistic"), statistic) {
@@ -165,10 +165,10 @@ func plainScalar(text string) string {
 	}, text)
 }
 
-// overrides gathers what the environment and the flags set, the environment
+// Overrides gathers what the environment and the flags set, the environment
 // first, so that flags win.
-func overrides(c *cli.Context, args, environ []string, sections ...section) ([]config.Override, error) {
-	out := environment(environ, sections...)
+func Overrides(c *cli.Context, args []string, getenv func(string) string, sections ...Section) ([]config.Override, error) {
+	out := environment(getenv, sections...)
 	for _, kf := range keyFlags(sections...) {
 		if !c.IsSet(kf.name) {
 			continue
@@ -195,7 +195,7 @@ func overrides(c *cli.Context, args, environ []string, sections ...section) ([]c
 	for _, set := range c.StringSlice("set") {
 		key, value, ok := strings.Cut(set, "=")
 		if !ok {
-			return nil, usagef("--set needs KEY=VALUE, as in --set stop.max_ttft=500ms, not %q", set)
+			return nil, Usagef("--set needs KEY=VALUE, as in --set stop.max_ttft=500ms, not %q", set)
 		}
 		out = append(out, config.Override{Source: "--set", Key: strings.TrimSpace(key), Value: value})
 	}
@@ -208,7 +208,7 @@ func typed(args []string, kf keyFlag) string {
 	for _, arg := range args {
 		name, _, _ := strings.Cut(strings.TrimLeft(arg, "-"), "=")
 		if strings.HasPrefix(arg, "-") && slices.Contains(shortNames[kf.key.Path], name) {
-			return dashed(name)
+			return Dashed(name)
 		}
 	}
 	return "--" + kf.name
@@ -216,16 +216,10 @@ func typed(args []string, kf keyFlag) string {
 
 // environment reads OPENAI_BASE_URL and CAPFIND_ and a flag's name, in that
 // order of weight.
-func environment(environ []string, sections ...section) []config.Override {
-	values := map[string]string{}
-	for _, line := range environ {
-		if name, value, ok := strings.Cut(line, "="); ok && value != "" {
-			values[name] = value
-		}
-	}
+func environment(getenv func(string) string, sections ...Section) []config.Override {
 	var out []config.Override
 	add := func(name, key string) {
-		if value, ok := values[name]; ok {
+		if value := getenv(name); value != "" {
 			out = append(out, config.Override{Source: name, Key: key, Value: value})
 		}
 	}

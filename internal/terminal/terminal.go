@@ -1,4 +1,6 @@
-package main
+// Package terminal shows a measurement to people: how it goes, on stderr, and what
+// came of it, on stdout.
+package terminal
 
 import (
 	"io"
@@ -14,7 +16,7 @@ import (
 type style struct{ on bool }
 
 func styleFor(stream any) style {
-	return style{on: isTerminal(stream) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"}
+	return style{on: Is(stream) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"}
 }
 
 func (s style) paint(code, text string) string {
@@ -30,9 +32,9 @@ func (s style) red(text string) string    { return s.paint("31", text) }
 func (s style) green(text string) string  { return s.paint("32", text) }
 func (s style) yellow(text string) string { return s.paint("33", text) }
 
-// isTerminal reports whether a stream is a terminal that a line can be
+// Is reports whether a stream is a terminal that a line can be
 // repainted on.
-func isTerminal(stream any) bool {
+func Is(stream any) bool {
 	f, ok := stream.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
 }
@@ -64,9 +66,9 @@ func fit(line string, columns int) string {
 	return cut
 }
 
-// table lines up rows in columns; numbers to the right, the first column and
+// Table lines up rows in columns; numbers to the right, the first column and
 // the last to the left.
-func table(rows [][]string) string {
+func Table(rows [][]string) string {
 	var widths []int
 	for _, row := range rows {
 		for i, cell := range row {

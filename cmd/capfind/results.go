@@ -10,6 +10,9 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/urfave/cli/v2"
+
+	"github.com/capfind/capfind/cmd/capfind/flags"
 	"github.com/capfind/capfind/report"
 	"github.com/capfind/capfind/sweep"
 )
@@ -28,7 +31,7 @@ func isResult(path string) bool {
 func readResult(path string) (*sweep.Result, error) {
 	r, err := sweep.Load(path)
 	if err != nil && (errors.Is(err, fs.ErrNotExist) || !isResult(path)) {
-		return nil, usageError{err}
+		return nil, flags.UsageError{Err: err}
 	}
 	return r, err
 }
@@ -125,4 +128,13 @@ func checkPlace(dir string) error {
 		err = fmt.Errorf("%s: %w", at, tried.Err)
 	}
 	return fmt.Errorf("no results can be stored in %s: %w; choose another place with --output-dir", dir, err)
+}
+
+// fromResult loads the result that --from names, nil without one.
+func fromResult(c *cli.Context) (*sweep.Result, error) {
+	path := c.String("from")
+	if path == "" {
+		return nil, nil
+	}
+	return readResult(path)
 }

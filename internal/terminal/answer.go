@@ -1,7 +1,8 @@
-package main
+package terminal
 
 import (
 	"fmt"
+	"io"
 	"path/filepath"
 	"strings"
 	"unicode/utf8"
@@ -22,8 +23,12 @@ var verdictTitles = map[sweep.Verdict]string{
 	sweep.NotMet:            "REQUIREMENTS NOT MET",
 }
 
-// answerText is the result for people: the verdict in a box, then what follows
-// from it, one subject a line.
+// Answer is the result for people, as wide as the stream: the verdict in a box, then
+// what follows from it, one subject a line. dir is where the report is.
+func Answer(stream io.Writer, r *sweep.Result, dir string) string {
+	return answerText(r, styleFor(stream), width(stream), dir)
+}
+
 func answerText(r *sweep.Result, s style, columns int, dir string) string {
 	var b strings.Builder
 	columns = min(max(columns, 40), 100)
@@ -104,11 +109,7 @@ func facts(r *sweep.Result) []fact {
 	}
 	add("Next", next(r))
 	for i, w := range r.Warnings {
-		label := ""
-		if i == 0 {
-			label = "Warnings"
-		}
-		add(label, w)
+		add(map[bool]string{true: "Warnings"}[i == 0], w)
 	}
 	return out
 }

@@ -1,15 +1,14 @@
-package main
+package terminal
 
 import (
 	"fmt"
+	"io"
 	"math"
 	"strconv"
 	"strings"
-	"time"
 	"unicode/utf8"
 
 	"github.com/capfind/capfind/analysis"
-	"github.com/capfind/capfind/loadgen"
 	"github.com/capfind/capfind/sweep"
 )
 
@@ -40,19 +39,18 @@ func pick[T any](from []T, places []int) []T {
 func (n naming) stepRow(steps []analysis.Step, i int) []string {
 	s := &steps[i]
 	v := s.Verdict()
-	row := []string{
+	return []string{
 		n.step(s.Concurrency, s.RequestRate, s.Phase),
 		strconv.Itoa(s.Whole.Completed + s.Whole.Failed),
-		percent(v.SuccessRate, 1),
+		Percent(v.SuccessRate, 1),
 		v.RequestThroughput.Format(2),
 		gain(steps[:i], s),
-		seconds(v.TTFT.Mean),
-		seconds(v.TTFT.Percentile(95)),
-		seconds(v.TPOT.Mean),
+		Seconds(v.TTFT.Mean),
+		Seconds(v.TTFT.Percentile(95)),
+		Seconds(v.TPOT.Mean),
 		v.OutputThroughput.Format(0),
 		remark(s),
 	}
-	return row
 }
 
 // naming says by what the steps of a command are told apart.
@@ -123,63 +121,32 @@ func remark(s *analysis.Step) string {
 	return "ok"
 }
 
-// percent writes a share of 1.
-func percent(n analysis.Number, decimals int) string {
-	v, ok := n.Value()
-	if !ok {
-		return "n/a"
-	}
-	return strconv.FormatFloat(v*100, 'f', decimals, 64) + " %"
-}
-
-// seconds writes a time in milliseconds, in seconds from ten of them on.
-func seconds(n analysis.Number) string {
-	v, ok := n.Value()
-	switch {
-	case !ok:
-		return "n/a"
-	case v >= 9.9995:
-		return strconv.FormatFloat(v, 'f', 1, 64) + " s"
-	case v < 0.00095:
-		return strconv.FormatFloat(v*1000, 'f', 2, 64) + " ms"
-	case v >= 0.09995:
-		return strconv.FormatFloat(v*1000, 'f', 0, 64) + " ms"
-	}
-	return strconv.FormatFloat(v*1000, 'f', 1, 64) + " ms"
-}
-
-// seconds64 is a time as a known figure in seconds.
-func seconds64(d time.Duration) analysis.Number { return loadgen.Known(d.Seconds()) }
-
 // unlimited is the width of what is no terminal: nothing is cut for it.
 const unlimited = math.MaxInt
 
-// stepTable is the whole table, or the fewest of its columns where it would be
-// wider than the terminal.
+// Steps is the table of a command's steps: all of it, or the fewest of its columns
+// where it would be wider than the terminal behind the stream.
+func Steps(stream io.Writer, command string, steps []analysis.Step) string {
+	columns := unlimited
+	if Is(stream) {
+		columns = width(stream)
+	}
+	return namingOf(command).stepTable(steps, columns)
+}
+
 func (n naming) stepTable(steps []analysis.Step, columns int) string {
 	rows := [][]string{n.header()}
 	for i := range steps {
 		rows = append(rows, n.stepRow(steps, i))
 	}
-	whole := table(rows)
+	whole := Table(rows)
 	for line := range strings.Lines(whole) {
 		if utf8.RuneCountInString(line) > columns { // with its line end: the last column stays free
 			for i := range rows {
 				rows[i] = pick(rows[i], narrowColumns)
 			}
-			return table(rows)
+			return Table(rows)
 		}
 	}
 	return whole
-}
-
-// bytesOf writes an amount of data as file managers do: 340 MB, 1.2 GB.
-func bytesOf(n int64) string {
-	switch {
-	case n >= 1e9:
-		return strconv.FormatFloat(float64(n)/1e9, 'f', 1, 64) + " GB"
-	case n >= 1e6:
-		return strconv.FormatFloat(float64(n)/1e6, 'f', 0, 64) + " MB"
-	}
-	return strconv.FormatFloat(float64(n)/1e3, 'f', 0, 64) + " kB"
 }

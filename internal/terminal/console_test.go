@@ -1,4 +1,4 @@
-package main
+package terminal
 
 import (
 	"bytes"
@@ -25,9 +25,9 @@ func TestReadingIsShown(t *testing.T) {
 		{"quiet", true, ""},
 	} {
 		var out bytes.Buffer
-		c := newConsole(&out, tt.quiet, byConcurrency)
+		c := New(&out, tt.quiet, "sweep")
 		c.now = func() time.Time { return now }
-		read := c.reading("big.jsonl")
+		read := c.Reading("big.jsonl")
 		for _, at := range []struct {
 			after time.Duration
 			bytes int64
@@ -51,8 +51,8 @@ func TestDuring(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			var out bytes.Buffer
 			failed := errors.New("failed")
-			c := newConsole(&out, tt.quiet, byConcurrency)
-			err := c.during("rendering x", func() error { time.Sleep(tt.takes); return failed })
+			c := New(&out, tt.quiet, "sweep")
+			err := c.During("rendering x", func() error { time.Sleep(tt.takes); return failed })
 			time.Sleep(time.Minute)
 			if out.String() != tt.want || err != failed {
 				t.Errorf("after %v: %q, want %q (%v)", tt.takes, out.String(), tt.want, err)
@@ -95,7 +95,7 @@ func TestSeconds(t *testing.T) {
 	for v, want := range map[float64]string{
 		0.00042: "0.42 ms", 0.000997: "1.0 ms", 0.001003: "1.0 ms", 0.0207: "20.7 ms", 0.09996: "100 ms", 1.2: "1200 ms", 9.9997: "10.0 s", 12.34: "12.3 s",
 	} {
-		if got := seconds(loadgen.Known(v)); got != want {
+		if got := Seconds(loadgen.Known(v)); got != want {
 			t.Errorf("%v s is written %q, want %q", v, got, want)
 		}
 	}
