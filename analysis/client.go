@@ -29,12 +29,43 @@ func clientOf(runs []loadgen.Run, s *Step, verdict []part) Client {
 	if s.Steady != nil {
 		sum = s.Steady
 	}
+	c.StalledShare, c.Spoilt = stalledShare(runs)
 	c.Limits = brokenGates(&c.Health, s, sum)
+	if c.Spoilt {
+		c.Limits = append(c.Limits, fmt.Sprintf("this client stood still during %.0f %% of the requests (gate %.0f %%): something else takes its machine", 100*c.StalledShare.Or(0), 100*stallGate))
+	}
 	if z, r, why := thinkTime(s, runs[0].Load, verdict); why == "" && z > idleGate*r && z > floorDelay.Seconds() {
 		c.Limits = append(c.Limits, fmt.Sprintf("the client's workers idled %.1f ms between requests of %.1f ms (gate %.0f %%): it cannot keep %d in flight",
 			1e3*z, 1e3*r, 100*idleGate, s.Concurrency))
 	}
 	return c
+}
+
+// stallGate is the share of requests that a stall of the client may touch: the times
+// of the others stand for the load.
+const stallGate = 0.20
+
+// stalledShare is the share of the finished requests whose times were left out,
+// unknown without any, and whether it is too large in some run.
+func stalledShare(runs []loadgen.Run) (share Number, spoilt bool) {
+	stalled, all := 0, 0
+	for i := range runs {
+		here, done := 0, 0
+		for j := range runs[i].Samples {
+			if x := &runs[i].Samples[j]; finished(x) {
+				done++
+				if x.Stalled {
+					here++
+				}
+			}
+		}
+		stalled, all = stalled+here, all+done
+		spoilt = spoilt || float64(here) > stallGate*float64(done)
+	}
+	if stalled == 0 {
+		return Number{}, false
+	}
+	return loadgen.Known(float64(stalled) / float64(all)), spoilt
 }
 
 func brokenGates(h *loadgen.Health, s *Step, sum *Summary) []string {

@@ -19,14 +19,19 @@ type CrossingPoint struct {
 	Throughput  float64 // requests/s; 0 where no queue relates it to the value
 	Predicted   float64 // the crossing by this point alone, if a queue is what the value grows by; 0 where it says nothing
 	PredictedSE float64
+	Swing       float64 // share of Predicted that moves with the server's speed from run to run
 	SharedSE    float64 // error of Predicted that all points have in common, which averaging leaves
+
+	// The parts of the variances of Value and of Predicted that lie between runs,
+	// and the degrees of freedom of that part, which all points share.
+	between, predictedBetween, betweenDof float64
 }
 
 // Crossing is the concurrency at which a growing statistic meets its threshold.
 type Crossing struct {
 	At, Low, High Number // High is unknown where nothing bounds it
 	Confidence    Number // 0.95; unknown where Low and High only bracket the answer
-	Method        string // queue, regression or bracket
+	Method        string // queue, regression, shown or bracket
 	Note          string // why there is no crossing, or none with a confidence
 }
 
@@ -35,6 +40,7 @@ const (
 	crossQueue      = "queue"
 	crossRegression = "regression"
 	crossBracket    = "bracket"
+	crossShown      = "shown" // by loads on either side of it
 )
 
 // Cross estimates where the statistic meets the threshold, with a 95 % interval.
@@ -45,9 +51,58 @@ const (
 // around it agree they are averaged. Where they do not, or the slope is plainly
 // not 1/X, latency grows for another reason, and the straight stretch around the
 // crossing is regressed on N and inverted, with Fieller's interval. With fewer
-// points than either takes, the answer is a bracket.
-func Cross(points []CrossingPoint, threshold float64) Crossing {
-	pts := mergeByConcurrency(points)
+// points than either takes, the answer is a bracket. What runs of one load differ by
+// is part of every error.
+func Cross(points []CrossingPoint, threshold float64, between Between) Crossing {
+	c := crossByModel(points, threshold, between)
+	low, high, ok := sureBracket(merge(points, between), threshold)
+	if !ok || !c.At.IsKnown() || high > closeBy*low {
+		return c
+	}
+	return c.within(low, high)
+}
+
+// closeBy is the ratio of neighbours up to which they are an interval; further apart
+// they only say where to look.
+const closeBy = 1.5
+
+// within holds a crossing against what the loads around it have shown beyond doubt.
+// Where a model's estimate lies outside, or there is none, what was shown is the
+// answer: it stands whatever a model says.
+func (c Crossing) within(low, high float64) Crossing {
+	at := c.At.Or(0)
+	if c.Confidence.IsKnown() && at >= low && at < high {
+		return c
+	}
+	below := high - 1e-6 // the threshold was passed at high already
+	return Crossing{At: loadgen.Known(min(max(at, low), below)), Low: loadgen.Known(low), High: loadgen.Known(below),
+		Confidence: loadgen.Known(0.95), Method: crossShown}
+}
+
+// sure is how many standard errors a load must lie off the threshold to count as
+// having shown on which side of it it is. Several loads are asked, of which the
+// nearest that says so is taken: two errors would be wrong too often.
+const sure = 2.5
+
+// sureBracket returns the largest load that plainly meets the threshold and the
+// smallest above it that plainly does not.
+func sureBracket(pts []CrossingPoint, threshold float64) (low, high float64, ok bool) {
+	high = math.Inf(1)
+	for _, p := range slices.Backward(pts) {
+		if p.Value-sure*p.SE > threshold {
+			high = p.Concurrency
+		}
+	}
+	for _, p := range pts {
+		if p.Value+sure*p.SE <= threshold && p.Concurrency < high {
+			low = p.Concurrency
+		}
+	}
+	return low, high, low > 0 && !math.IsInf(high, 1)
+}
+
+func crossByModel(points []CrossingPoint, threshold float64, between Between) Crossing {
+	pts := merge(points, between)
 	if len(pts) == 0 {
 		return Crossing{Note: "nothing was measured"}
 	}
@@ -60,7 +115,7 @@ func Cross(points []CrossingPoint, threshold float64) Crossing {
 	}
 	start := pivot(pts[good], pts[bad], threshold)
 	if queueing(straight(pts, threshold, start, 0.2*threshold), pts[bad].Throughput) {
-		if c, ok := queueCrossing(pts, start); ok {
+		if c, ok := queueCrossing(merge(smoothPredictions(points, start), between), start); ok {
 			return c
 		}
 	} else if stretch := straight(pts, threshold, start, math.Inf(1)); len(stretch) > 2 {
@@ -71,18 +126,21 @@ func Cross(points []CrossingPoint, threshold float64) Crossing {
 	return bracketCrossing(pts[good], pts[bad], threshold)
 }
 
-// mergeByConcurrency sorts the points and joins those of the same concurrency,
-// weighted by 1/SE^2.
-func mergeByConcurrency(points []CrossingPoint) []CrossingPoint {
+// merge gives every point the errors between runs too, sorts them and joins those
+// of the same concurrency, weighted by 1/SE^2.
+func merge(points []CrossingPoint, between Between) []CrossingPoint {
 	sorted := slices.Clone(points)
 	slices.SortStableFunc(sorted, func(a, b CrossingPoint) int { return cmp.Compare(a.Concurrency, b.Concurrency) })
 	var out []CrossingPoint
 	for _, p := range sorted {
-		p.SE = max(p.SE, relativeSE*math.Abs(p.Value), 1e-9)
-		p.PredictedSE = max(p.PredictedSE, 0.001*p.Concurrency)
 		if p.Dof <= 0 {
 			p.Dof = minBatches - 1
 		}
+		p.betweenDof = between.Dof
+		p.SE, p.between = joined(p.SE, between.variance(p.Value))
+		p.SE = max(p.SE, relativeSE*math.Abs(p.Value), 1e-9)
+		p.PredictedSE, p.predictedBetween = joined(p.PredictedSE, between.variance(p.Swing*p.Predicted))
+		p.PredictedSE = max(p.PredictedSE, 0.001*p.Concurrency)
 		last := len(out) - 1
 		if last < 0 || out[last].Concurrency != p.Concurrency {
 			out = append(out, p)
@@ -97,6 +155,16 @@ func mergeByConcurrency(points []CrossingPoint) []CrossingPoint {
 		q.mergePrediction(p)
 	}
 	return out
+}
+
+// joined is a standard error with what lies between runs, and the share of the
+// latter in its square.
+func joined(within, between float64) (se, share float64) {
+	v := within*within + between
+	if v == 0 {
+		return 0, 0
+	}
+	return math.Sqrt(v), between / v
 }
 
 // bracket finds the neighbours between which the isotonic fit passes the
@@ -225,7 +293,7 @@ func smoothPredictions(pts []CrossingPoint, around float64) []CrossingPoint {
 // its own concurrency: agreement counts where the points lie further apart than
 // that, and else the answer is no more exact than the nearest of them is close.
 func queueCrossing(pts []CrossingPoint, around float64) (Crossing, bool) {
-	var sum, weight, dof, shared float64
+	var sum, weight, dof, shared, phi, runs float64
 	var taken []float64
 	add := func(p CrossingPoint) bool {
 		if p.Predicted <= 0 {
@@ -238,11 +306,13 @@ func queueCrossing(pts []CrossingPoint, around float64) (Crossing, bool) {
 		sum += p.Predicted / v
 		weight += 1 / v
 		dof += p.Dof
+		phi += p.predictedBetween / v
+		runs = p.betweenDof
 		shared = max(shared, p.SharedSE)
 		taken = append(taken, p.Concurrency)
 		return true
 	}
-	above, below := byDistance(smoothPredictions(pts, around), around, crossingReach)
+	above, below := byDistance(pts, around, crossingReach)
 	for _, side := range [][]CrossingPoint{above, below} {
 		for _, p := range side {
 			if !add(p) {
@@ -253,7 +323,7 @@ func queueCrossing(pts []CrossingPoint, around float64) (Crossing, bool) {
 	if len(taken) < 2 {
 		return Crossing{}, false
 	}
-	at, half := sum/weight, studentT(dof)*math.Sqrt(1/weight+shared*shared)
+	at, half := sum/weight, studentT(sharedDof(phi/weight, dof, runs))*math.Sqrt(1/weight+shared*shared)
 	if slices.Max(taken)-slices.Min(taken) < 3*half {
 		nearest := math.Inf(1)
 		for _, n := range taken {
@@ -276,16 +346,18 @@ type line struct {
 // the points scatter by more than theirs.
 func fitLine(pts []CrossingPoint) line {
 	var l line
-	var w float64
+	var w, phi, runs float64
 	for _, p := range pts {
 		v := 1 / (p.SE * p.SE)
 		w += v
+		phi, runs = phi+v*p.between, p.betweenDof
 		l.center += v * p.Concurrency
 		l.mid += v * p.Value
 		l.dof += p.Dof
 	}
 	l.center /= w
 	l.mid /= w
+	l.dof = sharedDof(phi/w, l.dof, runs)
 	var sxx, sxy, chi2 float64
 	for _, p := range pts {
 		v, d := 1/(p.SE*p.SE), p.Concurrency-l.center

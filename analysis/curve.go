@@ -6,8 +6,6 @@ import (
 	"math"
 	"slices"
 
-	"gonum.org/v1/gonum/stat"
-
 	"github.com/capfind/capfind/loadgen"
 )
 
@@ -33,7 +31,7 @@ type Curve struct {
 	Knee            Number             `json:"knee"`      // largest concurrency with elasticity >= log2(1+gain)
 	KneeLow         Number             `json:"knee_low"`
 	KneeHigh        Number             `json:"knee_high"`   // null beside a known knee: above what was tested
-	KneeBeyond      bool               `json:"knee_beyond"` // no knee: throughput still gains enough at the largest concurrency
+	KneeBeyond      bool               `json:"knee_beyond"` // no knee: throughput still gains enough at the largest concurrency, and by the lower end of the interval at knee_low
 	LeftOut         []string           `json:"left_out"`    // points that were disturbed, and how it shows
 	Refusals        []string           `json:"refusals"`    // claims not made, and why
 	Points          []CurvePoint       `json:"points"`      // the fitted curve, for drawing
@@ -55,16 +53,13 @@ const (
 )
 
 // Fit chooses a model by AICc and says where its knee and its peak are, with 95 %
-// intervals by a bootstrap of the batches within the points, model choice
-// included. What the points cannot support it refuses in words: a good R^2 alone
-// protects from nothing (the USL fits exact data of a 64-slot server with
-// R^2 = 0.992 and puts the peak at 137).
+// intervals by the profile of all models' likelihoods, so that the choice between
+// them is part of the interval. What the points cannot support it refuses in words:
+// a good R^2 alone protects from nothing (the USL fits exact data of a 64-slot
+// server with R^2 = 0.992 and puts the peak at 137).
 func Fit(points []CurveInput, o FitOptions) Curve {
 	if o.Gain <= 0 {
 		o.Gain = 0.20
-	}
-	if o.Resamples <= 0 {
-		o.Resamples = 400
 	}
 	points = usable(points)
 	c := Curve{}
@@ -75,9 +70,9 @@ func Fit(points []CurveInput, o FitOptions) Curve {
 		c.refuse("%s: %d different concurrencies were measured, %d are needed", neverClaimed, n, minDistinct)
 		return c
 	}
-	points, best := c.settle(points)
+	points, best := c.settle(points, o)
 	c.span(points)
-	data := newCurveData(points)
+	data := newCurveData(points, o)
 	reduced := best.reduced(len(points))
 	c.Chi2PerDof, c.AICc = loadgen.Known(reduced), loadgen.Known(best.aicc)
 	if reduced > maxChi2 {
@@ -101,14 +96,16 @@ func (c *Curve) span(sorted []CurveInput) {
 // one that holds for all others (a neighbour, a replica that was not up yet). A
 // disturbance makes a server slower; a point that is quicker than a model speaks
 // against the model. It returns the points kept and the model chosen for them.
-func (c *Curve) settle(points []CurveInput) ([]CurveInput, fitted) {
-	for distinct(points) > minDistinct && warming(points) {
+func (c *Curve) settle(points []CurveInput, o FitOptions) ([]CurveInput, fitted) {
+	for !o.KeepAll && distinct(points) > minDistinct && warming(points, o) {
 		p := points[0]
 		c.LeftOut = append(c.LeftOut, fmt.Sprintf("%s: %.3g s per request, more than with more in flight: the server was still warming up", number(p.Concurrency), p.Residence))
 		points = points[1:]
 	}
-	data := newCurveData(points)
-	best := data.choose(data.r)
+	best := newCurveData(points, o).choose()
+	if o.KeepAll {
+		return points, best
+	}
 	for left := len(points) / 4; left > 0 && best.reduced(len(points)) > maxChi2; left-- {
 		worst, next := -1, best
 		for i := range points {
@@ -116,8 +113,7 @@ func (c *Curve) settle(points []CurveInput) ([]CurveInput, fitted) {
 			if distinct(rest) < minDistinct {
 				continue
 			}
-			d := newCurveData(rest)
-			if f := d.choose(d.r); f.chi2 < next.chi2 && points[i].Residence > f.residence(points[i].Concurrency) {
+			if f := newCurveData(rest, o).choose(); f.chi2 < next.chi2 && points[i].Residence > f.residence(points[i].Concurrency) {
 				worst, next = i, f
 			}
 		}
@@ -134,8 +130,8 @@ func (c *Curve) settle(points []CurveInput) ([]CurveInput, fitted) {
 
 // warming reports whether the first point is slower than at least three later
 // ones, by 10 % and three standard errors. One alone might be the odd one itself.
-func warming(points []CurveInput) bool {
-	data := newCurveData(points)
+func warming(points []CurveInput, o FitOptions) bool {
+	data := newCurveData(points, o)
 	quicker := 0
 	for i := 1; i < len(points); i++ {
 		off := points[0].Residence - points[i].Residence
@@ -203,45 +199,50 @@ func (c *Curve) Slots() Number {
 
 // claim states knee and peak, or why not.
 func (c *Curve) claim(best fitted, data *curveData, o FitOptions) {
-	g := math.Log2(1 + o.Gain)
-	knees, peaks := data.bootstrap(o, g, c.Chi2PerDof.Or(1))
+	p := newKneeProfile(data, best, math.Log2(1+o.Gain), c.ToConcurrency)
 	top := c.ToConcurrency
-	knee := best.knee(g)
+	knee := best.knee(p.elasticity)
 	switch {
 	case knee > top:
 		c.KneeBeyond = true
+		low, _ := p.interval(p.atKnee, top*profileReach)
+		c.KneeLow = loadgen.Known(min(low, top))
 		c.refuse("no knee: throughput still gains %.0f %% a doubling at %s, the largest concurrency measured (knee > %s)", 100*o.Gain, number(top), number(top))
 	case knee < c.FromConcurrency:
 		c.refuse("no knee: throughput gains less than %.0f %% a doubling from the smallest concurrency on (knee < %s)", 100*o.Gain, number(c.FromConcurrency))
 	default:
 		c.Knee = loadgen.Known(knee)
-		c.KneeLow, c.KneeHigh = interval(knees, knee, top)
+		c.KneeLow, c.KneeHigh = ends(p.interval(p.atKnee, knee))(top)
 	}
 	peak := best.peak()
 	switch {
 	case best.name == modelLinear || best.name == modelHyperbola:
 		c.refuse("no peak: throughput still grows at %s, the largest concurrency measured (peak > %s)", number(top), number(top))
+		return
 	case peak > top:
 		c.refuse("no peak: it would lie at %.0f, beyond %s, the largest concurrency measured (peak > %s)", peak, number(top), number(top))
-	case math.IsInf(stat.Quantile(0.975, stat.Empirical, peaks, nil), 1):
+		return
+	}
+	low, high := p.interval(p.atPeak, peak)
+	if math.IsInf(high, 1) {
 		what := "throughput past it may still grow"
 		if best.name == modelUSL {
 			what = "the 95 % interval of kappa touches 0"
 		}
 		c.refuse("no peak: a fall after %.0f is not certain (%s)", peak, what)
-	default:
-		c.PeakAt = loadgen.Known(peak)
-		c.PeakLow, c.PeakHigh = interval(peaks, peak, top)
+		return
 	}
+	c.PeakAt = loadgen.Known(peak)
+	c.PeakLow, c.PeakHigh = ends(low, high)(top)
 }
 
-// interval is the central 95 % of sorted resampled values, made to hold the
-// estimate itself; its upper end is unknown where it lies above what was tested.
-func interval(sorted []float64, estimate, top float64) (low, high Number) {
-	l := min(stat.Quantile(0.025, stat.Empirical, sorted, nil), estimate)
-	h := max(stat.Quantile(0.975, stat.Empirical, sorted, nil), estimate)
-	if h > top {
-		return loadgen.Known(l), Number{}
+// ends are the ends of an interval; the upper one is unknown where it lies above
+// what was tested.
+func ends(low, high float64) func(top float64) (Number, Number) {
+	return func(top float64) (Number, Number) {
+		if high > top {
+			return loadgen.Known(low), Number{}
+		}
+		return loadgen.Known(low), loadgen.Known(high)
 	}
-	return loadgen.Known(l), loadgen.Known(h)
 }

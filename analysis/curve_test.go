@@ -119,10 +119,12 @@ func noisy(f func(float64) float64, ns []float64, relative float64, rng *rand.Ra
 	var in []CurveInput
 	for _, n := range ns {
 		p := CurveInput{Concurrency: n, Requests: 400}
+		var batches []float64
 		for range 8 {
-			p.Batches = append(p.Batches, f(n)*(1+relative*math.Sqrt(8)*rng.NormFloat64()))
+			batches = append(batches, f(n)*(1+relative*math.Sqrt(8)*rng.NormFloat64()))
 		}
-		d := Describe(append([]float64(nil), p.Batches...))
+		d := Describe(batches)
+		p.Dof = 7
 		p.Residence = d.Mean.Or(0)
 		p.SE = d.Std.Or(0) / math.Sqrt(7)
 		in = append(in, p)
@@ -154,8 +156,8 @@ func TestFitUnderNoise(t *testing.T) {
 			kneeHit, kneeClaims, peakHit, peakClaims, refused := 0, 0, 0, 0, 0
 			var estimates []float64
 			models := map[string]int{}
-			for i := range runs {
-				got := Fit(noisy(c.f, c.ns, c.noise, rng), FitOptions{Seed: uint64(i), Resamples: 80})
+			for range runs {
+				got := Fit(noisy(c.f, c.ns, c.noise, rng), FitOptions{})
 				models[got.Model]++
 				if got.Model == "" {
 					refused++
@@ -196,12 +198,12 @@ func TestFitWidensForWhatBatchesDoNotShow(t *testing.T) {
 	skipStatistics(t)
 	rng := rand.New(rand.NewPCG(3, 4))
 	claims, hits := 0, 0
-	for i := range 150 {
+	for range 150 {
 		points := noisy(slotsR, []float64{1, 2, 5, 10, 20, 50, 60, 70, 100, 200}, 0.01, rng)
 		for k := range points {
 			points[k].Residence *= 1 + 0.012*rng.NormFloat64()
 		}
-		if got := Fit(points, FitOptions{Seed: uint64(i), Resamples: 80}); got.Knee.IsKnown() {
+		if got := Fit(points, FitOptions{}); got.Knee.IsKnown() {
 			claims++
 			if got.KneeLow.Or(0) <= 64 && 64 <= got.KneeHigh.Or(math.Inf(1)) {
 				hits++
@@ -218,7 +220,7 @@ func TestFitWidensForWhatBatchesDoNotShow(t *testing.T) {
 
 func TestFitIsDeterministic(t *testing.T) {
 	points := noisy(uslR, ladder, 0.02, rand.New(rand.NewPCG(3, 4)))
-	a, b := Fit(points, FitOptions{Seed: 9}), Fit(points, FitOptions{Seed: 9})
+	a, b := Fit(points, FitOptions{}), Fit(points, FitOptions{})
 	if !reflect.DeepEqual(a, b) {
 		t.Errorf("the same points and seed gave %+v and %+v", a, b)
 	}
@@ -251,7 +253,7 @@ func TestFitLeavesOutWhatWasDisturbed(t *testing.T) {
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			got := Fit(with(c.factor), FitOptions{Resamples: 50})
+			got := Fit(with(c.factor), FitOptions{})
 			if len(got.LeftOut) != c.left || (got.Model != "") != c.model {
 				t.Fatalf("model %q, left out %q, %v", got.Model, got.LeftOut, got.Refusals)
 			}

@@ -76,7 +76,7 @@ func TestFitPrefersTheSimplerModel(t *testing.T) {
 	linear := 0
 	for range 50 {
 		points := noisy(func(float64) float64 { return 2 }, []float64{1, 2, 5, 10, 20, 50, 80, 100}, 0.02, rng)
-		if Fit(points, FitOptions{Resamples: 1}).Model == modelLinear {
+		if Fit(points, FitOptions{}).Model == modelLinear {
 			linear++
 		}
 	}
@@ -91,9 +91,9 @@ func TestPredictionsWithoutALeverReachTheNearestPoint(t *testing.T) {
 	p := func(n, v, at float64) CrossingPoint {
 		return CrossingPoint{Concurrency: n, Value: v, SE: 0.02, Throughput: 30, Predicted: at, PredictedSE: 1, Dof: 20}
 	}
-	c := Cross([]CrossingPoint{p(50, 0.1, 70), p(88, 0.9, 91), p(95, 1.12, 91.2), p(96, 1.15, 91.2)}, 1)
+	c := Cross([]CrossingPoint{p(50, 0.1, 70), p(88, 0.9, 91), p(95, 1.12, 91.2), p(96, 1.15, 91.2)}, 1, Between{})
 	near(t, "levered", loadgen.Known(c.High.Or(0)-c.At.Or(0)), 1.2, 0.4)
-	c = Cross([]CrossingPoint{p(40, 0.1, 60), p(99, 1.1, 95), p(100, 1.15, 95)}, 1)
+	c = Cross([]CrossingPoint{p(40, 0.1, 60), p(99, 1.1, 95), p(100, 1.15, 95)}, 1, Between{})
 	if c.High.Or(0)-c.At.Or(0) < 4 {
 		t.Errorf("%v to %v around %v, the nearest point is 99", c.Low, c.High, c.At)
 	}

@@ -42,6 +42,9 @@ func LatencyPoints(steps []Step, metric, statistic string, threshold float64) []
 		}
 		if (metric == "ttft" || metric == "e2e") && s.VerdictBasis == BasisSteady {
 			control.predict(&p, sum, d, metric, statistic, threshold)
+			if p.Predicted > 0 {
+				p.Swing = min(1, p.Throughput*threshold/p.Predicted)
+			}
 		}
 		out = append(out, p)
 	}
@@ -50,8 +53,8 @@ func LatencyPoints(steps []Step, metric, statistic string, threshold float64) []
 
 // LatencyLimit is the largest concurrency at which a latency statistic stays
 // within threshold seconds. boundBy names the criterion.
-func LatencyLimit(points []CrossingPoint, threshold float64, boundBy string) Limit {
-	c := Cross(points, threshold)
+func LatencyLimit(points []CrossingPoint, threshold float64, boundBy string, between Between) Limit {
+	c := Cross(points, threshold, between)
 	return limitOf(c, boundBy, largestBelow(points, func(p CrossingPoint) (float64, bool) { return p.Concurrency, p.Value <= threshold }))
 }
 
@@ -94,7 +97,10 @@ func GainLimit(c Curve) Limit {
 			l.Note = c.Refusals[0]
 		}
 		if c.KneeBeyond {
-			l.AtLeast = loadgen.Known(c.ToConcurrency)
+			l.AtLeast = loadgen.Known(math.Floor(c.KneeLow.Or(c.ToConcurrency)))
+			if low, ok := c.KneeLow.Value(); ok && low < c.ToConcurrency {
+				l.Low = l.AtLeast // it may lie there
+			}
 		}
 		return l
 	}

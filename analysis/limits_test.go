@@ -31,7 +31,7 @@ func TestLatencyLimitOfAQueue(t *testing.T) {
 		covered, widths := 0, 0.0
 		for seed := range uint64(runs) {
 			points := LatencyPoints(searched(seed, cv, 91, 92), "ttft", "mean", 1)
-			c := Cross(points, 1)
+			c := Cross(points, 1, Between{})
 			if !c.At.IsKnown() || !c.Confidence.IsKnown() {
 				t.Fatalf("no crossing: %+v", c)
 			}
@@ -79,7 +79,7 @@ func TestTTFTLimitDespiteAnswersOfAllLengths(t *testing.T) {
 			c.lengthCV, c.seed, c.stagger = 0.5, 100*seed+uint64(i), 2100*ms
 			steps = append(steps, Summarize([]loadgen.Run{c.run()}, Options{}))
 		}
-		c := Cross(LatencyPoints(steps, "ttft", "mean", 1), 1)
+		c := Cross(LatencyPoints(steps, "ttft", "mean", 1), 1, Between{})
 		if c.Low.Or(0) <= truth && truth <= c.High.Or(0) {
 			covered++
 		}
@@ -110,7 +110,7 @@ func TestLatencyLimitWithoutAQueue(t *testing.T) {
 		for _, n := range []float64{50, 100, 200, 500, 480, 492} {
 			points = append(points, point(n))
 		}
-		c := Cross(points, 1)
+		c := Cross(points, 1, Between{})
 		if c.At.IsKnown() { // noise may leave every step below the threshold
 			estimates = append(estimates, c.At.Or(0))
 		}
@@ -143,18 +143,18 @@ func TestCrossWithoutAnAnswer(t *testing.T) {
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			got := Cross(c.points, 1)
+			got := Cross(c.points, 1, Between{})
 			if !strings.Contains(got.Note, c.note) || got.At.IsKnown() != c.known || got.Confidence.IsKnown() {
 				t.Errorf("%+v", got)
 			}
 		})
 	}
-	l := LatencyLimit(cases[1].points, 1, "ttft")
+	l := LatencyLimit(cases[1].points, 1, "ttft", Between{})
 	near(t, "at least", l.AtLeast, 100, 0)
 	if l.Reached() || l.BoundBy != "ttft" {
 		t.Errorf("%+v", l)
 	}
-	l = LatencyLimit([]CrossingPoint{p(50, .1), p(91, 0.99), p(100, 1.28), p(95, 1.115)}, 1, "ttft")
+	l = LatencyLimit([]CrossingPoint{p(50, .1), p(91, 0.99), p(100, 1.28), p(95, 1.115)}, 1, "ttft", Between{})
 	near(t, "rounded down", l.Concurrency, 91, 0)
 }
 
@@ -294,33 +294,6 @@ func TestIsotonic(t *testing.T) {
 	}
 }
 
-func TestViolations(t *testing.T) {
-	rng := rand.New(rand.NewPCG(2, 2))
-	alarms, caught := 0, 0
-	const runs = 300
-	for range runs {
-		var flat, broken []CrossingPoint
-		for i := range 12 {
-			p := CrossingPoint{Concurrency: float64(i + 1), SE: 0.05, Dof: 10, Value: 1 + 0.05*rng.NormFloat64()}
-			flat = append(flat, p)
-			if i == 5 {
-				p.Value += 0.5
-			}
-			broken = append(broken, p)
-		}
-		if len(Violations(flat)) > 0 {
-			alarms++
-		}
-		if len(Violations(broken)) > 0 {
-			caught++
-		}
-	}
-	t.Logf("false alarms %d, caught %d of %d", alarms, caught, runs)
-	if alarms > runs*5/100 || caught < runs*95/100 {
-		t.Errorf("false alarms %d, caught %d of %d", alarms, caught, runs)
-	}
-}
-
 func TestGainLimit(t *testing.T) {
 	for _, c := range []struct {
 		name       string
@@ -333,7 +306,7 @@ func TestGainLimit(t *testing.T) {
 			near(t, c.name, l.Concurrency, c.want, 0)
 			continue
 		}
-		near(t, c.name, l.AtLeast, c.more, 0)
+		near(t, c.name, l.AtLeast, c.more, 0.02*c.more) // as sure as the points are exact
 		if l.Reached() || l.Note == "" {
 			t.Errorf("%s: %+v", c.name, l)
 		}

@@ -2,10 +2,7 @@ package analysis
 
 import (
 	"math"
-	"math/rand/v2"
 	"slices"
-
-	"gonum.org/v1/gonum/stat"
 )
 
 // The models of a curve, simplest first: of two that explain the points equally
@@ -79,72 +76,67 @@ func (f fitted) peak() float64 {
 // CurveInput is one measured load point of a curve.
 type CurveInput struct {
 	Concurrency float64
-	Residence   float64   // R = N/X, seconds; at the same mean length of answers for all points
-	SE          float64   // its standard error; 0 where unknown
-	Batches     []float64 // what varied, batch by batch, for the bootstrap: only its shape counts; may be nil
-	Requests    int       // that it rests on
+	Residence   float64 // R = N/X, seconds; at the same mean length of answers for all points
+	SE          float64 // its standard error; 0 where unknown
+	Dof         float64 // degrees of freedom of the error; 0 where unknown
+	Requests    int     // that it rests on
 }
 
 // FitOptions settle a fit.
 type FitOptions struct {
-	Gain      float64 // throughput gain per doubling that defines the knee; 0: 0.20
-	Resamples int     // of the bootstrap; 0: 400
-	Seed      uint64  // of the bootstrap: the same seed gives the same intervals
+	Gain    float64    // throughput gain per doubling that defines the knee; 0: 0.20
+	Between Between    // by how much runs of one load differ
+	KeepAll bool       // leave nothing out
+	Slots   *SlotsSeen // how many requests run at once, where it shows by itself; nil: it does not
 }
 
 // curveData are the points of a curve, ready to fit.
 type curveData struct {
 	n, r, w []float64 // concurrency, time in system, weight 1/SE^2
 	points  []CurveInput
-	se      []float64 // standard errors
-	wide    []float64 // the same, widened by what is not known of themselves
+	se      []float64 // standard errors, what lies between runs included
+	dof     float64   // that the errors rest on
+	slots   *SlotsSeen
+	sums    sums
 }
 
-func newCurveData(points []CurveInput) *curveData {
-	d := &curveData{points: points}
-	d.se, d.wide = smoothedErrors(points)
+func newCurveData(points []CurveInput, o FitOptions) *curveData {
+	d := &curveData{points: points, slots: o.Slots}
+	rough := make([]roughError, len(points))
 	for i, p := range points {
-		d.n = append(d.n, p.Concurrency)
-		d.r = append(d.r, p.Residence)
-		d.w = append(d.w, 1/(d.se[i]*d.se[i]))
+		rough[i] = roughError{p.SE / p.Residence, p.Requests, max(p.Dof, minBatches-1)}
 	}
+	relative, dof := smoothErrors(rough)
+	var within, between, own float64
+	for i, p := range points {
+		a, b := relative[i]*relative[i]*p.Residence*p.Residence, o.Between.variance(p.Residence)
+		a = max(a, relativeSE*relativeSE*p.Residence*p.Residence-b)
+		within, between, own = within+a/(a+b), between+b/(a+b), own+dof[i]
+		d.n, d.r = append(d.n, p.Concurrency), append(d.r, p.Residence)
+		d.se, d.w = append(d.se, math.Sqrt(a+b)), append(d.w, 1/(a+b))
+	}
+	d.dof = sharedDof(between/max(within+between, 1e-12), own, o.Between.Dof)
+	d.sum()
 	return d
 }
 
-// smoothedErrors gives every point a standard error, never below 0.5 % of the
-// value. wide are the errors to draw from: a normal deviate of that size is as
-// wide as Student's t.
-func smoothedErrors(points []CurveInput) (se, wide []float64) {
-	rough := make([]roughError, len(points))
-	for i, p := range points {
-		rough[i] = roughError{p.SE / p.Residence, p.Requests, float64(max(len(p.Batches), minBatches) - 1)}
-	}
-	relative, dof := smoothErrors(rough)
-	for i, p := range points {
-		own := p.Residence * max(relative[i], relativeSE)
-		se, wide = append(se, own), append(wide, own*studentT(dof[i])/studentT(math.Inf(1)))
-	}
-	return se, wide
-}
-
-// choose fits every model to the times in system r and takes the one with the
-// smallest AICc (Hurvich and Tsai 1989), known errors: chi2 + 2k + 2k(k+1)/(n-k-1).
-func (d *curveData) choose(r []float64) fitted {
+// choose fits every model and takes the one with the smallest AICc (Hurvich and
+// Tsai 1989), known errors: chi2 + 2k + 2k(k+1)/(n-k-1). Where the slots were seen
+// to be taken only models with slots are left.
+func (d *curveData) choose() fitted {
 	inf := math.Inf(1)
-	candidates := []fitted{
-		d.linear(r, fitted{name: modelLinear, s: inf, k: 1}, 1),
-		d.linear(r, fitted{name: modelHyperbola, s: inf, k: 2}, 2),
-		d.slots(r, 1),
-		d.slots(r, 2),
-		d.linear(r, fitted{name: modelUSL, s: inf, k: 3}, 3),
+	candidates := []fitted{d.slotted(1), d.slotted(2)}
+	if d.slots == nil {
+		candidates = []fitted{
+			d.linear(fitted{name: modelLinear, s: inf, k: 1}, 1),
+			d.linear(fitted{name: modelHyperbola, s: inf, k: 2}, 2),
+			candidates[0], candidates[1],
+			d.linear(fitted{name: modelUSL, s: inf, k: 3}, 3),
+		}
 	}
 	var best fitted
 	for i, f := range candidates {
-		n, k := float64(len(r)), float64(f.k)
-		f.aicc = inf
-		if n-k-1 > 0 {
-			f.aicc = f.chi2 + 2*k + 2*k*(k+1)/(n-k-1)
-		}
+		f.aicc = f.chi2 + d.penalty(f.k)
 		// A hair's breadth is no reason to leave the simpler model.
 		if i == 0 || f.aicc < best.aicc-1e-9 {
 			best = f
@@ -153,13 +145,24 @@ func (d *curveData) choose(r []float64) fitted {
 	return best
 }
 
-// slots fits R = (a + b m) N/m with the first terms of a and b. For a given number of slots it is linear; the
-// number is found on a grid over the tested range, then refined around the best
-// of it. With all slots beyond the range it would be the hyperbola.
-func (d *curveData) slots(r []float64, terms int) fitted {
+// penalty is what AICc asks of k free parameters; infinite where the points are
+// too few for them.
+func (d *curveData) penalty(k int) float64 {
+	n, p := float64(len(d.n)), float64(k)
+	if n-p-1 <= 0 {
+		return math.Inf(1)
+	}
+	return 2*p + 2*p*(p+1)/(n-p-1)
+}
+
+// slotted fits R = (a + b m) N/m with the first terms of a and b. For a given
+// number of slots it is linear; the number is found on a grid over the tested
+// range, then refined around the best of it. With all slots beyond the range it
+// would be the hyperbola.
+func (d *curveData) slotted(terms int) fitted {
 	const steps, refinements = 60, 20
 	low, high := d.n[0], d.n[len(d.n)-1]
-	at := func(s float64) fitted { return d.linear(r, fitted{name: modelSlots, s: s, k: 1 + terms}, terms) }
+	at := func(s float64) fitted { return d.withSlots(s, terms) }
 	grid := make([]float64, 0, steps+len(d.n))
 	for i := range steps {
 		grid = append(grid, low*math.Pow(high/low, float64(i)/steps))
@@ -189,6 +192,57 @@ func (d *curveData) slots(r []float64, terms int) fitted {
 	return best
 }
 
+// sums are what a fit with slots takes of the points in order of their concurrency:
+// of the first k of them the sums of w, w r and w n, and of all those of w n^2, w n r
+// and w r^2.
+type sums struct {
+	w, wr, wn, wnn, wnr []float64
+	allNN, allNR, allRR float64
+}
+
+func (d *curveData) sum() {
+	t := &d.sums
+	for _, v := range []*[]float64{&t.w, &t.wr, &t.wn, &t.wnn, &t.wnr} {
+		*v = append(make([]float64, 0, len(d.n)+1), 0)
+	}
+	for i, n := range d.n {
+		w, r := d.w[i], d.r[i]
+		t.w, t.wr, t.wn = append(t.w, t.w[i]+w), append(t.wr, t.wr[i]+w*r), append(t.wn, t.wn[i]+w*n)
+		t.wnn, t.wnr = append(t.wnn, t.wnn[i]+w*n*n), append(t.wnr, t.wnr[i]+w*n*r)
+		t.allRR += w * r * r
+	}
+	k := len(d.n)
+	t.allNN, t.allNR = t.wnn[k], t.wnr[k]
+}
+
+// withSlots fits a, and b where terms is 2, for a number of slots: the columns are
+// max(1, N/s) and N, so that the sums of the points below and above s are all that it
+// takes. A search tries some hundred thousand numbers.
+func (d *curveData) withSlots(s float64, terms int) fitted {
+	t := &d.sums
+	k, found := slices.BinarySearch(d.n, s)
+	for found && k < len(d.n) && d.n[k] == s {
+		k++
+	}
+	aboveNN, aboveNR := t.allNN-t.wnn[k], t.allNR-t.wnr[k]
+	g11, g12, g22 := t.w[k]+aboveNN/(s*s), t.wn[k]+aboveNN/s, t.allNN
+	p1, p2 := t.wr[k]+aboveNR/s, t.allNR
+	f := fitted{name: modelSlots, s: s, k: 1 + terms, a: p1 / g11}
+	if terms == 2 {
+		if det := g11*g22 - g12*g12; det > 1e-12*g11*g22 {
+			a, b := (p1*g22-p2*g12)/det, (p2*g11-p1*g12)/det
+			switch {
+			case b >= 0 && a >= 0:
+				f.a, f.b = a, b
+			case b >= 0:
+				f.a, f.b = 0, p2/g22
+			}
+		}
+	}
+	f.chi2 = max(0, t.allRR-2*(f.a*p1+f.b*p2)+f.a*f.a*g11+2*f.a*f.b*g12+f.b*f.b*g22) + d.slotsOff(s)
+	return f
+}
+
 func better(a, b fitted) fitted {
 	if b.chi2 < a.chi2 {
 		return b
@@ -199,15 +253,29 @@ func better(a, b fitted) fitted {
 // linear fits the first terms coefficients of f by weighted least squares under
 // a, b, c >= 0. The constraint is met exactly: every set of coefficients that may
 // be above zero is tried, and the best one without a negative is the solution.
-func (d *curveData) linear(r []float64, f fitted, terms int) fitted {
-	scale := d.n[len(d.n)-1] // keeps the columns of one size
+func (d *curveData) linear(f fitted, terms int) fitted {
+	return d.mixed(f, [3]mix{{1, 0, 0}, {0, 1, 0}, {0, 0, 1}}, terms)
+}
+
+// mix is how much of a, b and c one unit of a coefficient brings.
+type mix struct{ a, b, c float64 }
+
+// mixed fits coefficients >= 0 of the first terms mixes.
+func (d *curveData) mixed(f fitted, mixes [3]mix, terms int) fitted {
 	var gram [3][3]float64
-	var proj [3]float64
+	var proj, scale [3]float64
+	top := d.n[len(d.n)-1] // keeps the columns of one size
+	for j, x := range mixes[:terms] {
+		scale[j] = 1 / (x.a + x.b*top + x.c*top*top)
+	}
 	for i, n := range d.n {
 		m := min(n, f.s)
-		x := [3]float64{n / m, n / scale, n * m / (scale * scale)}
+		var x [3]float64
+		for j, q := range mixes[:terms] {
+			x[j] = scale[j] * (q.a + q.b*m + q.c*m*m) * n / m
+		}
 		for j := range terms {
-			proj[j] += d.w[i] * x[j] * r[i]
+			proj[j] += d.w[i] * x[j] * d.r[i]
 			for k := j; k < terms; k++ {
 				gram[j][k] += d.w[i] * x[j] * x[k]
 			}
@@ -220,8 +288,12 @@ func (d *curveData) linear(r []float64, f fitted, terms int) fitted {
 			continue
 		}
 		try := f
-		try.a, try.b, try.c = coef[0], coef[1]/scale, coef[2]/(scale*scale)
-		try.chi2 = d.chi2(try, r)
+		try.a, try.b, try.c = 0, 0, 0
+		for j, q := range mixes[:terms] {
+			v := coef[j] * scale[j]
+			try.a, try.b, try.c = try.a+v*q.a, try.b+v*q.b, try.c+v*q.c
+		}
+		try.chi2 = d.chi2(try)
 		f = better(f, try)
 	}
 	return f
@@ -229,8 +301,8 @@ func (d *curveData) linear(r []float64, f fitted, terms int) fitted {
 
 // solve finds the coefficients of a set of columns (bits) from the normal
 // equations by Gauss's elimination; false where they are singular or a
-// coefficient is negative. A bootstrap solves some hundred thousand systems of
-// at most three unknowns, which is why they live on the stack here.
+// coefficient is negative. A search solves some hundred thousand systems of at
+// most three unknowns, which is why they live on the stack here.
 func solve(gram *[3][3]float64, proj *[3]float64, set int) (coef [3]float64, ok bool) {
 	var columns [3]int
 	size := 0
@@ -273,49 +345,23 @@ func solve(gram *[3][3]float64, proj *[3]float64, set int) (coef [3]float64, ok 
 	return coef, true
 }
 
-func (d *curveData) chi2(f fitted, r []float64) float64 {
+// chi2 is by how much a model misses the points, and the slots where they were
+// seen, in squared standard errors.
+func (d *curveData) chi2(f fitted) float64 {
 	sum := 0.0
 	for i, n := range d.n {
-		e := r[i] - f.residence(n)
+		e := d.r[i] - f.residence(n)
 		sum += d.w[i] * e * e
 	}
-	return sum
+	return sum + d.slotsOff(f.s)
 }
 
-// bootstrap draws every point anew from its own batches, fits and chooses again,
-// and returns the sorted knees and peaks; infinite where a draw has none.
-// misfit is chi2 per degree of freedom of the fit to the points themselves: where
-// it is above 1 the batches understate how much the points scatter, and all
-// errors are drawn wider by its root (Birge 1932).
-func (d *curveData) bootstrap(o FitOptions, elasticity, misfit float64) (knees, peaks []float64) {
-	birge := math.Sqrt(max(1, misfit))
-	rng := rand.New(rand.NewPCG(o.Seed, 0xb007))
-	r := make([]float64, len(d.r))
-	for range o.Resamples {
-		for i := range r {
-			r[i] = d.r[i] + birge*d.wide[i]*resampled(rng, d.points[i].Batches)
-		}
-		f := d.choose(r)
-		knees = append(knees, f.knee(elasticity))
-		peaks = append(peaks, f.peak())
+// slotsOff is by how much a number of slots misses the one that was seen, in squared
+// standard errors.
+func (d *curveData) slotsOff(s float64) float64 {
+	if d.slots == nil {
+		return 0
 	}
-	slices.Sort(knees)
-	slices.Sort(peaks)
-	return knees, peaks
-}
-
-// resampled is the mean of batches drawn with replacement, in standard errors
-// from their mean; a normal deviate where there are too few batches to draw from.
-func resampled(rng *rand.Rand, batches []float64) float64 {
-	if len(batches) >= minBatches {
-		mean, std := stat.PopMeanStdDev(batches, nil)
-		if std > 0 {
-			sum := 0.0
-			for range batches {
-				sum += batches[rng.IntN(len(batches))] - mean
-			}
-			return sum / std / math.Sqrt(float64(len(batches)))
-		}
-	}
-	return rng.NormFloat64()
+	e := math.Log(s/d.slots.At) / (d.slots.SE / d.slots.At)
+	return e * e
 }

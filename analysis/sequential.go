@@ -51,6 +51,12 @@ func (t *SPRT) Add(success bool) Outcome {
 	return t.Outcome()
 }
 
+// AddCounts counts requests whose order is not known.
+func (t *SPRT) AddCounts(completed, failed int) {
+	t.n += completed + failed
+	t.llr += float64(completed)*t.perSuccess + float64(failed)*t.perFailure
+}
+
 // Outcome returns the outcome so far.
 func (t *SPRT) Outcome() Outcome {
 	switch {

@@ -33,6 +33,8 @@ const (
 type Step struct {
 	Concurrency  int       `json:"concurrency"`
 	Phase        Phase     `json:"phase"`
+	Purpose      string    `json:"purpose"`      // what the search measured it for: a rule's name, climb, alive, confirm or repeat; empty outside a search
+	Why          string    `json:"why"`          // the same in words
 	Runs         int       `json:"runs"`         // load runs judged together: 2 after a repeat, else 1
 	NumPrompts   int       `json:"num_prompts"`  // planned requests, all runs together
 	RequestRate  Number    `json:"request_rate"` // requests/s; null: inf
@@ -54,6 +56,8 @@ type Step struct {
 	Lengths   Lengths    `json:"lengths"`
 	Client    Client     `json:"client"`
 	Server    *Telemetry `json:"server"` // null without telemetry
+
+	Backlog *Backlog `json:"backlog"` // of an open loop, null otherwise
 
 	TTFTBins []Bin   `json:"ttft_bins"` // distribution of TTFT over successes
 	Series   []Slice `json:"series"`    // the step over time
@@ -112,8 +116,20 @@ type Lengths struct {
 	CachedShare      Number `json:"cached_share"`       // prompt tokens served from a prefix cache
 }
 
+// Backlog says whether what arrives piles up: the mean number in the system, from
+// the intended start on, over the first and over the second half of the arrivals of
+// the last run. Between the middles of the halves a server that cannot keep up falls
+// behind by Growth of what arrives.
+type Backlog struct {
+	Early  float64 `json:"early"`  // requests
+	Late   float64 `json:"late"`   // requests
+	Growth float64 `json:"growth"` // share of the arrivals
+}
+
 // Client is the client's health over a step and which gates it broke.
 type Client struct {
 	loadgen.Health
-	Limits []string `json:"limits"` // one sentence a broken gate; empty when the client was not the limit
+	Limits       []string `json:"limits"`        // one sentence a broken gate; empty when the client was not the limit
+	StalledShare Number   `json:"stalled_share"` // of the requests whose times were left out, for this client stood still during them
+	Spoilt       bool     `json:"spoilt"`        // that share is too large for the rest to stand for the load
 }

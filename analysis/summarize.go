@@ -52,6 +52,7 @@ func Summarize(runs []loadgen.Run, o Options) Step {
 	s.Lengths = lengthsOf(verdict)
 	s.Client = clientOf(runs, &s, verdict)
 	s.Validity = checksOf(&s, load, verdict, o.SharedPrefix)
+	s.Backlog = backlogOf(&runs[len(runs)-1])
 	s.TTFTBins = ttftBins(verdict)
 	s.Series = series(runs)
 	return s

@@ -138,7 +138,9 @@ func (t *tally) addSuccess(s *loadgen.Sample, openLoop bool) {
 	case source != "" && t.source != source:
 		t.source = "mixed"
 	}
-	t.gaps = append(t.gaps, s.Gaps...)
+	if !s.Stalled {
+		t.gaps = append(t.gaps, s.Gaps...)
+	}
 	ttft, hasTTFT := s.TTFT()
 	if hasTTFT {
 		t.ttft = append(t.ttft, ttft.Seconds())

@@ -38,12 +38,14 @@ func (e *Engine) Run(ctx context.Context, load Load) (Run, error) {
 	watch := startHealth()
 	r := newRunner(ctx, e.doer, load)
 	stopWatching := r.watch(ctx)
+	stopBeat := r.stalls.watch(r.now)
 	if load.OpenLoop() {
 		r.openLoop()
 	} else {
 		r.closedLoop()
 	}
 	r.workers.Wait()
+	stopBeat()
 	stopWatching()
 	run := r.finish(ctx)
 	watch.finish(&run.Health)
@@ -82,6 +84,7 @@ type runner struct {
 	elapsed time.Duration
 	tally   tally
 	err     error
+	stalls  stalls
 }
 
 func newRunner(ctx context.Context, d Doer, load Load) *runner {
@@ -172,7 +175,9 @@ func (r *runner) openLoop() {
 		asked := r.now()
 		// Time spent waiting for a slot is the load's doing; only what is left is
 		// the scheduler's lag.
-		r.tally.lag(asked - max(due, free))
+		if from := max(due, free); !r.stalls.touch(from, asked) {
+			r.tally.lag(asked - from)
+		}
 		select {
 		case slots <- struct{}{}:
 		case <-r.quit:
@@ -261,6 +266,7 @@ func (r *runner) emit(s *Sample) {
 		r.issueMu.Unlock()
 	}
 	r.elapsed = max(r.elapsed, s.End)
+	s.Stalled = r.stalls.touch(s.Ready, s.End)
 	r.cut = r.cut || s.Class == Cancelled
 	r.tally.add(s)
 	r.load.Progress.finished(s)

@@ -288,6 +288,8 @@ func (x *exchange) refused(resp *http.Response, l link) {
 		x.fail(HTTP429, message)
 	case code >= 500:
 		x.fail(HTTP5xx, message)
+	case code == http.StatusUnauthorized, code == http.StatusPaymentRequired, code == http.StatusForbidden:
+		x.fail(Denied, message)
 	case code >= 400:
 		x.fail(HTTP4xx, message)
 	case code >= 300:

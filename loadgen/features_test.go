@@ -104,7 +104,7 @@ func TestSecretsAppearNowhere(t *testing.T) {
 	c.APIKey = "sk-very-secret"
 	c.Target.Headers = map[string]Secret{"X-Token": "hunter22"}
 	got := once(t, c)
-	if got.Class != HTTP4xx || strings.Contains(got.Message, "secret") || strings.Contains(got.Message, "hunter22") || !strings.Contains(got.Message, redacted) {
+	if got.Class != Denied || strings.Contains(got.Message, "secret") || strings.Contains(got.Message, "hunter22") || !strings.Contains(got.Message, redacted) {
 		t.Errorf("message %q", got.Message)
 	}
 	if seen.Get("Authorization") != "Bearer sk-very-secret" || seen.Get("X-Token") != "hunter22" || seen.Get("Accept-Encoding") != "identity" {

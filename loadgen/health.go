@@ -122,13 +122,15 @@ func (t *tally) add(s *Sample) {
 	if s.ConnReused {
 		t.reused++
 	}
-	if s.Retries == 0 {
+	if s.Retries == 0 && !s.Stalled {
 		observe(&t.dispatch, s.Sent-s.Ready-s.Connect-s.TLS)
 	}
 	switch s.Stamp {
 	case StampKernel:
 		t.kernel++
-		observe(&t.stamp, s.StampDelay)
+		if !s.Stalled {
+			observe(&t.stamp, s.StampDelay)
+		}
 	case StampUser:
 		t.user++
 	}

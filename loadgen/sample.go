@@ -11,6 +11,7 @@ const (
 	HTTP429           Class = "http_429"
 	HTTP5xx           Class = "http_5xx"
 	HTTP4xx           Class = "http_4xx"
+	Denied            Class = "denied" // 401, 402 or 403: the key, its quota or its licence
 	TimeoutConnect    Class = "timeout_connect"
 	TimeoutFirstToken Class = "timeout_first_token"
 	TimeoutIdle       Class = "timeout_idle"
@@ -97,6 +98,7 @@ type Sample struct {
 	Stamp      StampSource
 	StampDelay time.Duration // kernel-to-user delay of the first output; 0 where Stamp is user
 	Retries    int
+	Stalled    bool // this process stood still while the request was under way: what became of it counts, its times do not
 }
 
 // HasOutput reports whether any output arrived.
@@ -105,7 +107,7 @@ func (s *Sample) HasOutput() bool { return s.OutputEvents > 0 }
 // TTFT returns the time from sent to the first output; false where there was
 // none or the answer was not streamed.
 func (s *Sample) TTFT() (time.Duration, bool) {
-	if !s.HasOutput() || !s.Streamed {
+	if !s.HasOutput() || !s.Streamed || s.Stalled {
 		return 0, false
 	}
 	return s.FirstOutput - s.Sent, true
@@ -113,7 +115,7 @@ func (s *Sample) TTFT() (time.Duration, bool) {
 
 // E2E returns the time from sent to the last output; false for a failure.
 func (s *Sample) E2E() (time.Duration, bool) {
-	if s.Class != Success || !s.HasOutput() {
+	if s.Class != Success || !s.HasOutput() || s.Stalled {
 		return 0, false
 	}
 	return s.LastOutput - s.Sent, true
@@ -133,7 +135,7 @@ func (s *Sample) TPOT() (time.Duration, bool) {
 // Residence returns the time the request spent at the server: from sent to the
 // end, failures at their own duration; false where it was never sent.
 func (s *Sample) Residence() (time.Duration, bool) {
-	if !s.WasSent {
+	if !s.WasSent || s.Stalled {
 		return 0, false
 	}
 	return s.End - s.Sent, true

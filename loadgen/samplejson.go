@@ -44,6 +44,7 @@ type sampleJSON struct {
 	Stamp      StampSource `json:"stamp"`
 	StampDelay Number      `json:"stamp_delay_seconds"`
 	Retries    int         `json:"retries"`
+	Stalled    bool        `json:"stalled,omitempty"` // this process stood still meanwhile: the times are not the server's
 }
 
 // MarshalJSON writes the sample with times in seconds and what does not exist as
@@ -65,7 +66,7 @@ func (s Sample) MarshalJSON() ([]byte, error) {
 		ConnReused: s.ConnReused,
 		Connect:    momentIf(s.Connect != 0, s.Connect), TLS: momentIf(s.TLS != 0, s.TLS),
 		Stamp: s.Stamp, StampDelay: momentIf(s.Stamp == StampKernel, s.StampDelay),
-		Retries: s.Retries,
+		Retries: s.Retries, Stalled: s.Stalled,
 	}
 	if s.Gaps != nil {
 		j.Gaps = make([]float64, len(s.Gaps))
@@ -92,7 +93,7 @@ func (s *Sample) UnmarshalJSON(b []byte) error {
 		OutputTokens: j.OutputTokens, TokenSource: j.TokenSource,
 		Class: j.Class, Message: j.Message, Status: or(j.Status, 0), RetryAfter: moment(j.RetryAfter),
 		ConnReused: j.ConnReused, Connect: moment(j.Connect), TLS: moment(j.TLS),
-		Stamp: j.Stamp, StampDelay: moment(j.StampDelay), Retries: j.Retries,
+		Stamp: j.Stamp, StampDelay: moment(j.StampDelay), Retries: j.Retries, Stalled: j.Stalled,
 	}
 	if j.Gaps != nil {
 		s.Gaps = make([]uint32, len(j.Gaps))

@@ -13,7 +13,7 @@ import (
 
 // twoSteps is a result whose figures at 10 and 20 are given.
 func twoSteps(limit float64, throughput, se, ttft, ttftSE float64) *sweep.Result {
-	r := &sweep.Result{Verdict: sweep.LimitFound, Complete: true}
+	r := &sweep.Result{Answer: sweep.Answer{Verdict: sweep.LimitFound}, Complete: true}
 	l := found(limit, limit-2, limit+2, "ttft")
 	r.Limit = &l
 	for _, n := range []int{10, 20} {

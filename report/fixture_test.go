@@ -81,7 +81,7 @@ func newBuild(name string, s server) *build {
 				MetricsURL: "http://127.0.0.1:8000/metrics"},
 			Environment: sweep.Environment{OS: "linux", Arch: "amd64", CPUs: loadgen.Known(2), MemoryBytes: loadgen.Known(8 << 30),
 				GoVersion: "go1.26.0", CommandLine: []string{"capfind", "sweep", "llama.yaml", "--set", "workload.seed=20260314"}},
-			Limits: map[string]analysis.Limit{},
+			Answer: sweep.Answer{Limits: map[string]analysis.Limit{}},
 		},
 	}
 }

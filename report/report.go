@@ -13,6 +13,7 @@ import (
 
 	"github.com/capfind/capfind/analysis"
 	"github.com/capfind/capfind/sweep"
+	"github.com/capfind/capfind/sweep/store"
 )
 
 // Options say how a report is written.
@@ -97,5 +98,5 @@ func (f file) write(dir string) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return fmt.Errorf("making the directory of %s: %w", path, err)
 	}
-	return sweep.WriteFile(path, b.Bytes())
+	return store.WriteFile(path, b.Bytes())
 }

@@ -58,8 +58,7 @@ func nullable(defs jsonschema.Definitions, typ reflect.Type, seen map[reflect.Ty
 		return
 	}
 	seen[typ] = true
-	for i := range typ.NumField() {
-		f := typ.Field(i)
+	for _, f := range reflect.VisibleFields(typ) { // an embedded struct's stand among them
 		nullable(defs, f.Type, seen)
 		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
 		def := defs[typ.Name()]

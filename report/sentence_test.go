@@ -178,8 +178,8 @@ var elsewhere = map[string]bool{"Errorf": true, "New": true, "panic": true, "not
 // went wrong with a request, on why the search measures where it does.
 var notSaid = map[string]bool{
 	"analysis/plan.go": true, "analysis/recommend.go": true,
-	"sweep/config.go": true, "sweep/differences.go": true, "sweep/store.go": true, "sweep/samples.go": true, "sweep/plan.go": true,
-	"sweep/knee.go": true, "sweep/success.go": true, "sweep/times.go": true, "sweep/run.go": true,
+	"sweep/config.go": true, "sweep/differences.go": true, "sweep/plan.go": true,
+	"sweep/knee.go": true, "sweep/success.go": true, "sweep/latency.go": true, "sweep/limit.go": true,
 	"probe/http.go": true, "probe/identify.go": true, "probe/ready.go": true, "probe/errors.go": true,
 }
 
@@ -188,9 +188,10 @@ var notShown = map[string]bool{
 	"%s: %.3g s per request, more than with more in flight: the server was still warming up": true, // points that a fit left out
 	"%s: %.3g s per request where %.3g would fit the others: something disturbed it":         true,
 	"too many concurrent": true, "server busy": true, // a server's own words
-	"share of arrivals piling up":       true, // a metric, of which the page shows the sentence
-	"the step at %d requests in flight": true, // what could not be stored
-	"the result":                        true,
+	"share of arrivals piling up": true, // a metric, of which the page shows the sentence
+	// what a step is measured for, and the search's own account of it
+	"%d requests in flight, %d requests: %s": true, "ended early: %s; what is still only bracketed would need more": true,
+	"a closed loop where the rate seems to be reached": true, "between the rates that held and that did not": true,
 	// errors of the probe
 	"the answer holds no output": true, "set model to one of: ": true, "set api: openai-completions, which needs no chat template": true,
 	"the server's own words should say what it wants; extra_body and api change what is sent": true,

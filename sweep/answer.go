@@ -2,6 +2,8 @@ package sweep
 
 import (
 	"fmt"
+	"math"
+	"slices"
 	"sort"
 	"strings"
 
@@ -10,35 +12,58 @@ import (
 	"github.com/capfind/capfind/loadgen"
 )
 
-// answer works out verdict, limits, recommendation and sentence from the steps.
-func (s *session) answer() {
-	r := s.r
-	bad := firstBad(r.Steps)
-	if r.Limits == nil {
-		r.Limits = map[string]analysis.Limit{}
+// answer is what the evidence says: the same for a search that is done and for one
+// that was ended early.
+func (e *evidence) answer(h History) Answer {
+	a := Answer{
+		Steps: e.all, Ladder: ladderOf(h.Steps, e.all), Peak: analysis.PeakOf(h.Steps), Efficiency: analysis.EfficiencyOf(h.Steps),
+		Limits: e.limits(), Search: e.search(h),
 	}
-	for _, rule := range s.criteria() {
-		if _, searched := r.Limits[rule]; !searched {
-			r.Limits[rule] = bracket(rule, r.Steps)
+	a.Limit = binding(a.Limits)
+	if l := e.rungLimit(); a.Limit == nil && l.Reached() {
+		a.Limit = &l
+	}
+	a.Verdict = e.verdict(h, a.Limit)
+	if a.Verdict != LimitFound {
+		a.Limit = nil
+	}
+	if curve := e.curve(); curve.Model != "" || len(curve.Refusals) > 0 {
+		a.Curve = &curve
+	}
+	if len(h.Steps) > 0 {
+		b := diagnosis.Diagnose(e.steps, diagnosis.Context{Limits: a.Limits, Curve: a.Curve, Server: h.Server, Deaths: deaths(h.Crashes)})
+		a.Bottleneck = &b
+	}
+	a.Recommendation = e.recommend(&a)
+	a.Sentence = e.sentence(&a)
+	a.Warnings = append(e.remarks(&a), remarks(e.all, h.Crashes, e.ask.Rules)...)
+	return a
+}
+
+// search accounts for what was measured beyond the ladder; nil where nothing could be
+// searched for.
+func (e *evidence) search(h History) *Search {
+	if !e.ask.Config.Exact || e.last == 0 {
+		return nil
+	}
+	s := &Search{Changes: []Change{}}
+	s.Requests, s.Tokens, s.Seconds = spent(e.all)
+	for i := range e.all {
+		if step := &e.all[i]; step.Phase != analysis.PhaseLadder && step.Why != "" {
+			s.Notes = append(s.Notes, fmt.Sprintf("%d requests in flight, %d requests: %s", step.Concurrency, step.NumPrompts, step.Why))
 		}
 	}
-	r.Limit = binding(r.Limits)
-	if l := s.ladderLimit(bad); r.Limit == nil && l.Reached() {
-		r.Limit = &l
+	for _, c := range e.changes {
+		s.Drift, s.Changes, s.Doubts = true, append(s.Changes, c), append(s.Doubts, c.Sentence)
 	}
-	r.Verdict = s.verdict(bad)
-	if r.Verdict != LimitFound {
-		r.Limit = nil
+	b := e.between()
+	s.RunSpread = loadgen.Known(b.Tau)
+	if h.End != nil {
+		s.Notes = append(s.Notes, fmt.Sprintf("ended early: %s; what is still only bracketed would need more", h.End.Why))
 	}
-	if curve := s.curve(); curve.Model != "" || len(curve.Refusals) > 0 {
-		r.Curve = &curve
-	}
-	if len(r.Steps) > 0 {
-		b := diagnosis.Diagnose(r.Steps, diagnosis.Context{Limits: r.Limits, Curve: r.Curve, Server: r.Target.Server, Deaths: deaths(r.Crashes)})
-		r.Bottleneck = &b
-	}
-	s.recommend()
-	r.Sentence = s.sentence(bad)
+	l := e.binding()
+	s.Confirmed = h.End == nil && l != nil && l.Confidence.IsKnown()
+	return s
 }
 
 // deaths are the crashes as a diagnosis wants them.
@@ -50,75 +75,88 @@ func deaths(crashes []Crash) []diagnosis.Death {
 	return out
 }
 
-// ladderLimit is the bracket of the ladder itself, for want of anything better.
-func (s *session) ladderLimit(bad *analysis.Step) analysis.Limit {
-	if bad == nil {
+// rungLimit is the bracket of the ladder itself, for want of anything better.
+func (e *evidence) rungLimit() analysis.Limit {
+	bad := e.firstBad()
+	if bad == nil || bad.ClientLimited() {
 		return analysis.Limit{}
 	}
-	return bracket(bad.Stop.Rule, s.r.Steps)
+	return bracket(bad.Stop.Rule, e.steps)
 }
 
-// firstBad is the ladder's failing step, or nil.
-func firstBad(steps []analysis.Step) *analysis.Step {
-	for i := range steps {
-		if steps[i].Phase == analysis.PhaseLadder && !steps[i].Passed() {
-			return &steps[i]
+// limits are the criteria's limits as the steps so far give them: exact where there
+// was a search, and the brackets of the ladder without one.
+func (e *evidence) limits() map[string]analysis.Limit {
+	out := map[string]analysis.Limit{}
+	for _, rule := range e.criteria() {
+		out[rule] = bracket(rule, e.steps)
+	}
+	if !e.ask.Config.Exact || e.last == 0 {
+		return out
+	}
+	if e.ask.Rules.MinSuccessRate > 0 && out[RuleSuccess].Reached() {
+		out[RuleSuccess] = e.successLimit(out[RuleSuccess])
+	}
+	for _, t := range e.timedRules() {
+		if exact := analysis.LatencyLimit(e.points(t), t.threshold, t.rule, e.between()); exact.Confidence.IsKnown() {
+			out[t.rule] = exact
 		}
 	}
-	return nil
+	if e.ask.Rules.MinThroughputGain > 0 {
+		out[RuleGain] = e.gainLimit()
+	}
+	return out
 }
 
-func (s *session) verdict(bad *analysis.Step) Verdict {
+// binding is the limit that binds as the steps so far give it, or nil.
+func (e *evidence) binding() *analysis.Limit { return binding(e.limits()) }
+
+func (e *evidence) verdict(h History, limit *analysis.Limit) Verdict {
+	bad := e.firstBad()
 	switch {
-	case !s.r.Complete:
+	case !h.complete() || e.refusedAll() != "":
 		return Interrupted
-	case bad == nil && s.r.Limit == nil:
-		return NotReached // which no change of the server on the way makes untrue
-	case s.r.Search != nil && s.r.Search.Drift:
+	case limit != nil && e.unsettled(limit):
 		return Unstable
+	case limit != nil:
+		return LimitFound
 	case bad == nil:
-		return LimitFound // the search found a limit below the ladder's last step
-	}
-	if bad.ClientLimited() {
+		return NotReached
+	case bad.ClientLimited():
 		return ClientLimited
-	}
-	if first := s.r.Steps[0]; bad.Concurrency == first.Concurrency {
+	case e.last == 0:
 		return FailedAtFirstStep
 	}
-	if s.r.Limit == nil {
-		return Unstable // the ladder's stop and the steps since contradict each other
-	}
-	return LimitFound
+	return Unstable
+}
+
+// unsettled reports whether a server kept changing, so that the answer is no answer:
+// the ends of its interval lie a factor of two apart or more.
+func (e *evidence) unsettled(l *analysis.Limit) bool {
+	return len(e.changes) > 1 && l.Confidence.IsKnown() && l.High.Or(math.Inf(1)) > 2*max(l.Low.Or(0), 1)
 }
 
 // criteria are the rules in force, the guide's first.
-func (s *session) criteria() []string {
+func (e *evidence) criteria() []string {
 	var rules []string
-	if s.Stop.MinSuccessRate > 0 {
+	r := e.ask.Rules
+	if r.MinSuccessRate > 0 {
 		rules = append(rules, RuleSuccess)
 	}
-	if s.Stop.MaxTTFT > 0 {
+	if r.MaxTTFT > 0 {
 		rules = append(rules, RuleTTFT)
 	}
-	if s.Stop.MinThroughputGain > 0 {
+	if r.MinThroughputGain > 0 {
 		rules = append(rules, RuleGain)
 	}
-	if s.Stop.Resources != (Resources{}) && s.sawResources() {
+	sawServer := slices.ContainsFunc(e.all, func(s analysis.Step) bool { return s.Server != nil })
+	if r.Resources != (Resources{}) && sawServer {
 		rules = append(rules, RuleResources)
 	}
-	for _, slo := range s.Stop.SLO {
+	for _, slo := range r.SLO {
 		rules = append(rules, slo.Title())
 	}
 	return rules
-}
-
-func (s *session) sawResources() bool {
-	for i := range s.r.Steps {
-		if s.r.Steps[i].Server != nil {
-			return true
-		}
-	}
-	return false
 }
 
 // bracket is a criterion's limit as the steps alone give it: between the
@@ -129,7 +167,7 @@ func bracket(rule string, steps []analysis.Step) analysis.Limit {
 	l := analysis.Limit{BoundBy: rule}
 	broke := 0
 	for i := range steps {
-		if step := &steps[i]; breaks(step, rule) && (broke == 0 || step.Concurrency < broke) {
+		if step := &steps[i]; breaks(step, rule) && !step.ClientLimited() && (broke == 0 || step.Concurrency < broke) {
 			broke = step.Concurrency
 		}
 	}
@@ -178,7 +216,8 @@ func binding(limits map[string]analysis.Limit) *analysis.Limit {
 	}
 	for _, rule := range orderedRules(limits) {
 		l := limits[rule]
-		if low, ok := l.Low.Value(); ok && l.Reached() && found.Confidence.IsKnown() && low < found.Low.Or(low) {
+		low, ok := l.Low.Value()
+		if ok && found != nil && found.Confidence.IsKnown() && low < found.Low.Or(low) {
 			found.Low = l.Low
 			may := fmt.Sprintf("%s may bind first: %s", RuleTitle(rule), otherLimit(l))
 			found.Note = strings.TrimPrefix(found.Note+"; "+may, "; ")
@@ -215,39 +254,35 @@ func isGuideRule(rule string) bool {
 }
 
 // recommend sets the production band, where there is something to base it on.
-func (s *session) recommend() {
-	l := s.r.Limit
+func (e *evidence) recommend(a *Answer) *analysis.Recommendation {
+	l := a.Limit
 	if l == nil {
-		if s.r.Verdict != NotReached && s.r.Verdict != Interrupted {
-			s.r.Recommendation = nil
-			return
-		}
-		good, ok := s.r.Ladder.LastGood.Value()
-		if !ok {
-			return
+		good, ok := a.Ladder.LastGood.Value()
+		if a.Verdict != NotReached && a.Verdict != Interrupted || !ok {
+			return nil
 		}
 		l = &analysis.Limit{AtLeast: loadgen.Known(good)}
 	}
-	rec := analysis.Recommend(*l, s.Band, s.r.Steps)
-	s.r.Recommendation = &rec
+	rec := analysis.Recommend(*l, e.ask.Band, e.steps)
+	return &rec
 }
 
 // sentence is the answer in one line.
-func (s *session) sentence(bad *analysis.Step) string {
-	r := s.r
-	switch r.Verdict {
+func (e *evidence) sentence(a *Answer) string {
+	bad := e.firstBad()
+	switch a.Verdict {
 	case LimitFound:
-		parts := []string{limitWords(*r.Limit)}
-		for _, rule := range orderedRules(r.Limits) {
-			if rule != r.Limit.BoundBy {
-				if words := otherLimit(r.Limits[rule]); words != "" {
+		parts := []string{limitWords(*a.Limit)}
+		for _, rule := range orderedRules(a.Limits) {
+			if rule != a.Limit.BoundBy {
+				if words := otherLimit(a.Limits[rule]); words != "" {
 					parts = append(parts, words)
 				}
 			}
 		}
 		return strings.Join(parts, "; ")
 	case NotReached:
-		good, ok := r.Ladder.LastGood.Value()
+		good, ok := a.Ladder.LastGood.Value()
 		if !ok {
 			return "no step was run"
 		}
@@ -258,20 +293,62 @@ func (s *session) sentence(bad *analysis.Step) string {
 		return fmt.Sprintf("this client, not the server, was the limit at %d requests in flight: %s",
 			bad.Concurrency, strings.Join(bad.Client.Limits, "; "))
 	case Unstable:
-		return "the server's behaviour changed while it was measured, so no limit is claimed: " + s.driftWords()
+		return "the server kept changing while it was measured, so no limit is claimed: " + e.changes[len(e.changes)-1].Sentence
 	}
-	good, ok := r.Ladder.LastGood.Value()
+	if said := e.refusedAll(); said != "" {
+		return said
+	}
+	good, ok := a.Ladder.LastGood.Value()
 	if !ok {
 		return "interrupted before the first step was finished"
 	}
 	return fmt.Sprintf("interrupted: up to %.0f requests in flight every rule held", good)
 }
 
-func (s *session) driftWords() string {
-	if s.r.Search == nil || len(s.r.Search.Doubts) == 0 {
-		return "the steps contradict each other"
+// remarks are what a reader must know of this answer besides.
+func (e *evidence) remarks(a *Answer) []string {
+	var out []string
+	for i := range e.all {
+		s := &e.all[i]
+		if s.Cleared != nil && s.Phase == analysis.PhaseLadder {
+			out = append(out, fmt.Sprintf("the ladder stopped at %d and went on later: together with the runs since then that load breaks no rule (%s)", s.Concurrency, s.Cleared.Sentence))
+		}
 	}
-	return strings.Join(s.r.Search.Doubts, "; ")
+	out = append(out, e.odd...)
+	for _, c := range e.changes {
+		out = append(out, c.Sentence)
+	}
+	if b := e.between(); a.Limit != nil && b.Runs > 0 && b.Restless() {
+		out = append(out, fmt.Sprintf("the server's speed differed by %s from run to run, which is why the interval is no narrower", percent(math.Round(b.Tau*100)/100)))
+	}
+	return out
+}
+
+// ladderOf is what the guide's ladder alone says. told are the same steps with what
+// chance has stopped cleared.
+func ladderOf(steps, told []analysis.Step) Ladder {
+	var l Ladder
+	for i := range steps {
+		step := &told[i]
+		if step.Phase != analysis.PhaseLadder {
+			continue
+		}
+		n := loadgen.Known(float64(step.Concurrency))
+		if step.Passed() {
+			l.LastGood = n
+			continue
+		}
+		l.FirstBad = n
+		l.StoppedBy = step.Stop.Rule
+		l.Sentence = step.Stop.Sentence
+		// The guide's script prints half of the failing step, in the shell's
+		// whole numbers.
+		l.ScriptSuggestion = loadgen.Known(math.Floor(float64(step.Concurrency) / 2))
+		if step.Runs > 1 {
+			l.Sentence += fmt.Sprintf(" (%d runs together)", step.Runs)
+		}
+	}
+	return l
 }
 
 // limitWords is the binding limit in words.
@@ -324,22 +401,43 @@ func RuleTitle(rule string) string {
 	return rule
 }
 
-// remarks turns what a reader must know besides into warnings.
-func (s *session) remarks() {
-	for i := range s.r.Steps {
-		step := &s.r.Steps[i]
-		if NotStreamed(step) && s.Stop.MaxTTFT > 0 {
-			s.warn("the answers are not streamed: there is no TTFT, and the TTFT rule was applied to the whole response time (E2E)")
-		}
-		if step.ClientLimited() {
-			s.warn("at %s the client was at its own limit: %s", loadOf(step), strings.Join(step.Client.Limits, "; "))
+// remarks turns what a reader must know of any steps into warnings.
+func remarks(steps []analysis.Step, crashes []Crash, rules StopRules) []string {
+	var out []string
+	add := func(format string, args ...any) {
+		if text := fmt.Sprintf(format, args...); !slices.Contains(out, text) {
+			out = append(out, text)
 		}
 	}
-	for _, c := range s.r.Crashes {
+	for i := range steps {
+		step := &steps[i]
+		if NotStreamed(step) && rules.MaxTTFT > 0 {
+			add("the answers are not streamed: there is no TTFT, and the TTFT rule was applied to the whole response time (E2E)")
+		}
+		if step.ClientLimited() {
+			add("at %s the client was at its own limit: %s", loadOf(step), strings.Join(step.Client.Limits, "; "))
+		}
+	}
+	for _, c := range crashes {
 		back := "and did not come back"
 		if sec, ok := c.RecoveredSeconds.Value(); ok {
 			back = fmt.Sprintf("and was back after %.0f s", sec)
 		}
-		s.warn("%s, %s", c.Sentence, back)
+		add("%s, %s", c.Sentence, back)
 	}
+	return out
+}
+
+// deniedWords and refusedWords say that nothing is accepted any more.
+func deniedWords(completed int, said string) string {
+	return fmt.Sprintf("the key stopped being accepted after %d requests (%s): that says nothing of concurrency; renew the key, its quota or its licence, then go on with --resume", completed, said)
+}
+
+func refusedWords(completed int, s *analysis.Step) string {
+	for _, class := range []loadgen.Class{loadgen.HTTP429, loadgen.HTTP5xx, loadgen.HTTP4xx} {
+		if s.Failures[class] > 0 {
+			return fmt.Sprintf("the server refused everything after %d requests, at loads that it had served before (%s): that says nothing of concurrency; a quota may be used up: see to it, then go on with --resume", completed, s.FailureExamples[class])
+		}
+	}
+	return fmt.Sprintf("the server refused everything after %d requests, at loads that it had served before", completed)
 }

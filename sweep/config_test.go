@@ -88,9 +88,10 @@ func TestValidateNamesEveryKey(t *testing.T) {
 }
 
 func TestPlanCountsWhatASweepSends(t *testing.T) {
-	c := &sweep.Controller{Config: sweep.Default(), Workload: sweep.Workload{PromptTokens: 512, OutputTokens: 128}}
-	c.Config.Concurrency, c.Config.MinPrompts, c.Config.Exact, c.Config.Repeat = sweep.Steps{1, 2, 5}, 30, false, false
-	p := c.Plan(2 * time.Second)
+	q := sweep.FindLimit{Config: sweep.Default(), Rules: sweep.DefaultStopRules()}
+	o := sweep.Outlook{Response: 2 * time.Second, Workload: sweep.Workload{PromptTokens: 512, OutputTokens: 128}, Settle: q.Config.Settle}
+	q.Config.Concurrency, q.Config.MinPrompts, q.Config.Exact, q.Config.Repeat = sweep.Steps{1, 2, 5}, 30, false, false
+	p := sweep.Foresee(q, o)
 	if p.Total.Requests.Or(0) != 30+30+50 || p.Total.Tokens.Or(0) != 110*640 || p.Search.Requests.IsKnown() || p.Repeat.Requests.IsKnown() {
 		t.Errorf("plan %+v", p)
 	}
@@ -98,16 +99,20 @@ func TestPlanCountsWhatASweepSends(t *testing.T) {
 	if got := p.Total.Seconds.Or(0); math.Abs(got-(2*(30+15+10)+1.5)) > 1e-9 {
 		t.Errorf("%v seconds", got)
 	}
-	c.Config.Exact, c.Config.Repeat = true, true
-	c.Config.Budget.MaxRequests = 100
-	if p := c.Plan(0); p.Repeat.Requests.Or(0) != 50 || !p.Search.Requests.IsKnown() || p.Total.Seconds.IsKnown() || len(p.Notes) != 2 ||
+	q.Config.Exact, q.Config.Repeat = true, true
+	o.Response, o.Budget.MaxRequests = 0, 100
+	if p := sweep.Foresee(q, o); p.Repeat.Requests.Or(0) != 50 || !p.Search.Requests.IsKnown() || p.Total.Seconds.IsKnown() || len(p.Notes) != 2 ||
 		p.Total.Requests.Or(0) != 110+50+p.Search.Requests.Or(0) {
 		t.Errorf("plan %+v", p)
 	}
 }
 
 func TestPlansOfTheOtherQuestions(t *testing.T) {
-	c := &sweep.Controller{Config: sweep.Default(), Workload: sweep.Workload{PromptTokens: 90, OutputTokens: 10}}
+	foresee := func(q sweep.Planned, response time.Duration) sweep.Plan {
+		return sweep.Foresee(q, sweep.Outlook{Response: response, Workload: sweep.Workload{PromptTokens: 90, OutputTokens: 10}, Settle: sweep.Default().Settle})
+	}
+	point := func(p sweep.LoadPoint) sweep.Planned { return sweep.SinglePoint{Load: p} }
+	qps := sweep.FindConcurrency{Target: sweep.QPSConfig{Rate: 20}, Exact: true}
 	known := func(n analysis.Number) float64 { return n.Or(-1) }
 	for _, tt := range []struct {
 		name                      string
@@ -115,16 +120,16 @@ func TestPlansOfTheOtherQuestions(t *testing.T) {
 		steps                     int
 		requests, tokens, seconds float64 // of the first step
 	}{
-		{"a number of requests", c.PlanPoint(sweep.LoadPoint{Concurrency: 10, Requests: 50}, 0), 1, 50, 5000, -1},
-		{"with a response time", c.PlanPoint(sweep.LoadPoint{Concurrency: 10, Requests: 50}, 2*time.Second), 1, 50, 5000, 10},
-		{"at a rate", c.PlanPoint(sweep.LoadPoint{Concurrency: 10, Requests: 50, Rate: 5}, 0), 1, 50, 5000, 10},
-		{"at a rate above what the slots bear", c.PlanPoint(sweep.LoadPoint{Concurrency: 1, Requests: 50, Rate: 5}, 2*time.Second), 1, 50, 5000, 100},
-		{"for a time at a rate", c.PlanPoint(sweep.LoadPoint{Concurrency: 10, Rate: 5, Duration: time.Minute}, 0), 1, 300, 30000, 60},
-		{"for a time", c.PlanPoint(sweep.LoadPoint{Concurrency: 10, Rate: math.Inf(1), Duration: time.Minute}, 0), 1, -1, -1, 60},
-		{"for a time, response known", c.PlanPoint(sweep.LoadPoint{Concurrency: 10, Duration: time.Minute}, 2*time.Second), 1, 300, 30000, 60},
-		{"requests within a time", c.PlanPoint(sweep.LoadPoint{Concurrency: 10, Requests: 50, Duration: time.Minute}, 2*time.Second), 1, 50, 5000, 10},
-		{"qps, the guide's", c.PlanQPS(sweep.QPSConfig{Rate: 20}, 0), 5, 1000, 100000, 50.5},
-		{"rate", c.PlanRate(sweep.RateConfig{Rates: []float64{2, 4}}, 0), 2, 60, 6000, 30.5},
+		{"a number of requests", foresee(point(sweep.LoadPoint{Concurrency: 10, Requests: 50}), 0), 1, 50, 5000, -1},
+		{"with a response time", foresee(point(sweep.LoadPoint{Concurrency: 10, Requests: 50}), 2*time.Second), 1, 50, 5000, 10},
+		{"at a rate", foresee(point(sweep.LoadPoint{Concurrency: 10, Requests: 50, Rate: 5}), 0), 1, 50, 5000, 10},
+		{"at a rate above what the slots bear", foresee(point(sweep.LoadPoint{Concurrency: 1, Requests: 50, Rate: 5}), 2*time.Second), 1, 50, 5000, 100},
+		{"for a time at a rate", foresee(point(sweep.LoadPoint{Concurrency: 10, Rate: 5, Duration: time.Minute}), 0), 1, 300, 30000, 60},
+		{"for a time", foresee(point(sweep.LoadPoint{Concurrency: 10, Rate: math.Inf(1), Duration: time.Minute}), 0), 1, -1, -1, 60},
+		{"for a time, response known", foresee(point(sweep.LoadPoint{Concurrency: 10, Duration: time.Minute}), 2*time.Second), 1, 300, 30000, 60},
+		{"requests within a time", foresee(point(sweep.LoadPoint{Concurrency: 10, Requests: 50, Duration: time.Minute}), 2*time.Second), 1, 50, 5000, 10},
+		{"qps, the guide's", foresee(qps, 0), 5, 1000, 100000, 50.5},
+		{"rate", foresee(sweep.FindRate{Arrivals: sweep.RateConfig{Rates: []float64{2, 4}}, Exact: true}, 0), 2, 60, 6000, 30.5},
 	} {
 		s := tt.plan.Steps[0]
 		if len(tt.plan.Steps) != tt.steps || known(s.Requests) != tt.requests || known(s.Tokens) != tt.tokens || math.Abs(known(s.Seconds)-tt.seconds) > 1e-9 {
@@ -135,7 +140,7 @@ func TestPlansOfTheOtherQuestions(t *testing.T) {
 		}
 	}
 	// The guide's five steps of 1000 and a search beyond them.
-	if p := c.PlanQPS(sweep.QPSConfig{Rate: 20}, 0); p.Total.Requests.Or(0) <= 5000 || p.Repeat.Requests.IsKnown() {
+	if p := foresee(qps, 0); p.Total.Requests.Or(0) <= 5000 || p.Repeat.Requests.IsKnown() {
 		t.Errorf("qps: %+v", p)
 	}
 }

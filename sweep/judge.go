@@ -58,6 +58,55 @@ func Judge(prev []analysis.Step, cur *analysis.Step, rules StopRules) []analysis
 	return stops
 }
 
+// judgeArrivals holds a step of an open loop against the rules: latencies from the
+// intended start, and the backlog. A throughput gain has no meaning here.
+func judgeArrivals(step *analysis.Step, rules StopRules) []analysis.Stop {
+	seen := *step
+	seen.Whole = sinceIntended(step.Whole)
+	if step.Steady != nil {
+		steady := sinceIntended(*step.Steady)
+		seen.Steady = &steady
+	}
+	stops := Judge(nil, &seen, rules)
+	if stop := judgeBacklog(step); stop != nil {
+		stops = append(stops, *stop)
+	}
+	return stops
+}
+
+// sinceIntended is a summary whose latencies count from the intended start.
+func sinceIntended(sum analysis.Summary) analysis.Summary {
+	if sum.TTFTIntended.N > 0 {
+		sum.TTFT = sum.TTFTIntended
+	}
+	if sum.E2EIntended.N > 0 {
+		sum.E2E = sum.E2EIntended
+	}
+	return sum
+}
+
+// RuleBacklog is the rule of an arrival rate: the number in flight must not
+// drift upwards.
+const RuleBacklog = "backlog"
+
+// backlogGate is the share of the arrivals that may pile up.
+const backlogGate = 0.05
+
+// judgeBacklog compares the second half of the arrivals with the first: what a server
+// cannot keep up with piles up at the rate that it falls behind.
+func judgeBacklog(step *analysis.Step) *analysis.Stop {
+	b := step.Backlog
+	// Between the middles of the halves chance moves a number in flight by about
+	// its root, some of it more than once.
+	if b == nil || b.Growth <= backlogGate || b.Late-b.Early <= 4*math.Sqrt(max(b.Early, 1)) {
+		return nil
+	}
+	return &analysis.Stop{
+		Rule: RuleBacklog, Metric: "share of arrivals piling up", Unit: "share", Value: loadgen.Known(b.Growth), Threshold: loadgen.Known(backlogGate),
+		Sentence: fmt.Sprintf("the number in flight drifts upwards at %s req/s: %.1f in the first half, %.1f in the second", figure(step.RequestRate.Or(0)), b.Early, b.Late),
+	}
+}
+
 // stepBelow returns the last step of prev with a lower concurrency, or nil.
 func stepBelow(prev []analysis.Step, concurrency int) *analysis.Step {
 	for i := len(prev) - 1; i >= 0; i-- {

@@ -2,85 +2,62 @@ package sweep
 
 import (
 	"cmp"
-	"context"
 	"fmt"
 	"math"
 	"slices"
 
 	"github.com/capfind/capfind/analysis"
+	"github.com/capfind/capfind/loadgen"
 )
 
-// curve fits throughput over concurrency to all steps so far.
-func (s *session) curve() analysis.Curve {
-	n := len(s.r.Steps)
-	c, ok := s.fits[n]
-	if !ok {
-		c = analysis.Fit(curveInputs(s.r.Steps, curveSuccess), analysis.FitOptions{Gain: s.Stop.MinThroughputGain, Seed: s.Seed})
-		s.fits[n] = c
-	}
-	return c
-}
+// maxKneeProbes bounds the search for the knee.
+const maxKneeProbes = 6
 
-// curveSuccess is the success rate below which throughput is shaped by failures
-// rather than by the concurrency.
-const curveSuccess = 0.99
-
-// knee finds where throughput stops growing enough, with probes near it until
-// its interval is narrow.
-func (h *hunt) knee(ctx context.Context) error {
-	if h.Stop.MinThroughputGain <= 0 {
+// knee finds where throughput stops growing enough, with probes near it until its
+// interval is narrow.
+func (e *evidence) knee() *Order {
+	if e.ask.Rules.MinThroughputGain <= 0 || e.count(RuleGain) >= maxKneeProbes {
 		return nil
 	}
-	for {
-		c := h.curve()
-		n, again := h.suspect()
-		if !misfit(&c) || !again {
-			break
-		}
-		if _, err := h.rerun(ctx, n, 6, nil, "no curve goes through the steps: was this one typical?"); err != nil {
-			return err
-		}
+	n, why := e.kneeGuess()
+	if n == 0 {
+		return nil
 	}
-	for range maxKneeProbes {
-		n, why := h.kneeGuess()
-		if n == 0 {
-			return nil
-		}
-		if _, err := h.probe(ctx, n, h.kneeWaves(), analysis.PhaseProbe, why); err != nil {
-			return err
-		}
-	}
-	return nil
+	return e.probe(n, e.kneeWaves(), RuleGain, why)
 }
 
 // kneeWaves is longer where the service times vary for a reason other than the
-// answers' lengths, so that only more requests tell.
-func (h *hunt) kneeWaves() float64 {
-	c := h.curve()
+// answers' lengths, so that only more requests tell. Where runs differ, more of them
+// tell, and not longer ones.
+func (e *evidence) kneeWaves() float64 {
+	c := e.curve()
 	knee, ok := c.Knee.Value()
-	if ok && (c.KneeHigh.Or(math.Inf(1))-c.KneeLow.Or(0))/2 > 3*near(knee) {
-		return 2 * h.waves()
+	if ok && e.between().Tau < uneven && (c.KneeHigh.Or(math.Inf(1))-c.KneeLow.Or(0))/2 > 3*near(knee) {
+		return 2 * e.waves()
 	}
-	return h.waves()
+	return e.waves()
 }
 
 // kneeGuess is where to measure next for the knee; 0 where enough is known: two
 // probes near it, one of them above, and a narrow interval.
-func (h *hunt) kneeGuess() (int, string) {
-	c := h.curve()
+func (e *evidence) kneeGuess() (int, string) {
+	c := e.curve()
 	knee, ok := c.Knee.Value()
-	if !ok {
-		return h.widerCurve(&c)
+	if !ok && c.KneeBeyond {
+		return e.kneeBelow(c.KneeLow.Or(math.Inf(1)))
 	}
-	top := float64(h.ceiling())
+	if !ok {
+		return e.widerCurve()
+	}
+	top := float64(e.ceiling())
 	free := func(low, high, want float64) int {
-		for i := range h.r.Steps {
-			if n := float64(h.r.Steps[i].Concurrency) / knee; n >= low && n <= high && level(h.r.Steps, i) != nil {
+		for i := range e.steps {
+			if n := float64(e.steps[i].Concurrency) / knee; n >= low && n <= high && e.levels[i] != nil {
 				return 0
 			}
 		}
 		n := int(math.Round(min(want*knee, top)))
-		if n < 1 || h.tried(n) || float64(n) < low*knee {
+		if n < 1 || e.tried(n) || float64(n) < low*knee {
 			return 0
 		}
 		return n
@@ -91,91 +68,193 @@ func (h *hunt) kneeGuess() (int, string) {
 	if n := free(1.1, 1.6, 1.25); n > 0 {
 		return n, fmt.Sprintf("above %.0f, where throughput seems to stop growing", knee)
 	}
-	half := (c.KneeHigh.Or(math.Inf(1)) - c.KneeLow.Or(0)) / 2
-	if half <= near(knee) {
+	if (c.KneeHigh.Or(math.Inf(1))-c.KneeLow.Or(0))/2 <= kneeEnough*near(knee) {
 		return 0, ""
 	}
 	for _, f := range []float64{0.55, 1.2, 0.8, 0.9} {
-		if n := int(math.Round(min(f*knee, top))); n >= 1 && !h.tried(n) {
+		if n := int(math.Round(min(f*knee, top))); n >= 1 && !e.tried(n) {
 			return n, fmt.Sprintf("around %.0f, where throughput seems to stop growing", knee)
 		}
 	}
 	return 0, ""
 }
 
-// misfit reports whether a curve was refused because no model goes through the
-// points.
-func misfit(c *analysis.Curve) bool {
-	chi2, ok := c.Chi2PerDof.Value()
-	return ok && c.Model == "" && chi2 > 0
-}
+// kneeEnough is how many times as wide as near the interval of a knee may stay: the
+// curve bends slowly there, and each tenth less takes as many requests again.
+const kneeEnough = 1.25
 
-// suspect is the step of the ladder to repeat where no model goes through the
-// points: first those that met the server while it was cold, which are cheap, then
-// the last that held.
-func (h *hunt) suspect() (int, bool) {
-	repeated := func(n int) bool {
-		for i := range h.r.Steps {
-			if s := &h.r.Steps[i]; s.Phase == analysis.PhaseConfirm && s.Concurrency == n {
-				return true
-			}
-		}
-		return false
-	}
-	for _, n := range h.Config.Concurrency {
-		if (n <= 10 || n == h.last) && n <= h.last && !repeated(n) {
-			return n, true
-		}
-	}
-	return 0, false
-}
-
-// kneeBracket is what the throughputs of the steps alone say of the knee: it
-// lies above the last stretch over which throughput gains enough and below the
-// end of the first over which it does not, beyond two standard errors where they
-// allow it. A stretch's gain is its mean elasticity, ln(X2/X1) / ln(N2/N1).
-func (h *hunt) kneeBracket() (low, high float64, ok bool) {
-	points := curveInputs(h.r.Steps, curveSuccess)
-	slices.SortStableFunc(points, func(a, b analysis.CurveInput) int { return cmp.Compare(a.Concurrency, b.Concurrency) })
-	for _, sure := range []float64{2, 0} {
-		if low, high, ok := bracketKnee(points, math.Log2(1+h.Stop.MinThroughputGain), sure); ok {
-			return low, high, true
-		}
-	}
-	return 0, 0, false
-}
-
-func bracketKnee(points []analysis.CurveInput, want, sure float64) (low, high float64, ok bool) {
-	for i := 1; i < len(points); i++ {
-		a, b := points[i-1], points[i]
-		if a.Concurrency == b.Concurrency {
-			continue
-		}
-		width := math.Log(b.Concurrency / a.Concurrency)
-		e := math.Log(b.Concurrency/b.Residence*a.Residence/a.Concurrency) / width
-		se := math.Hypot(a.SE/a.Residence, b.SE/b.Residence) / width
-		if e-sure*se > want {
-			low = a.Concurrency
-		}
-		if e+sure*se < want {
-			return low, b.Concurrency, low > 0 && low < b.Concurrency
-		}
-	}
-	return 0, 0, false
-}
-
-// widerCurve adds points where the ladder stopped for lack of gain and no curve
-// could be fitted to tell where.
-func (h *hunt) widerCurve(c *analysis.Curve) (int, string) {
-	bad := firstBad(h.r.Steps)
-	if bad == nil || !breaks(bad, RuleGain) {
+// kneeBelow looks for a knee below the limit that binds otherwise, where the curve does
+// not rule out that there is one: low is the lower end of where it may be.
+func (e *evidence) kneeBelow(low float64) (int, string) {
+	if e.broken == 0 {
 		return 0, ""
 	}
-	for _, f := range []float64{0.5, 0.25, 0.75} {
-		n := int(math.Round(float64(h.last) * math.Pow(float64(h.broken)/float64(h.last), f)))
-		if n > h.last && n < h.broken && n <= h.ceiling() && !h.tried(n) {
-			return n, "for a curve of throughput that tells where the gain ends"
+	bound := float64(e.ceiling())
+	for _, t := range e.timedRules() {
+		bound = min(bound, analysis.Cross(e.points(t), t.threshold, e.between()).At.Or(bound))
+	}
+	if low >= 0.9*bound {
+		return 0, ""
+	}
+	for _, f := range []float64{0.8, 0.6, 0.9, 0.7} {
+		if n := int(math.Round(f * bound)); n >= 1 && n <= e.ceiling() && !e.tried(n) {
+			return n, "throughput may stop growing below the limit by the other rules"
 		}
 	}
 	return 0, ""
+}
+
+// widerCurve adds points where the ladder stopped for lack of gain and no curve tells
+// where: between the loads that bracket the knee, and at small loads where there are
+// too few points for a curve since the server changed.
+func (e *evidence) widerCurve() (int, string) {
+	bad := e.firstBad()
+	if bad == nil || !breaks(bad, RuleGain) || e.slots() != nil {
+		return 0, ""
+	}
+	if e.since > 0 {
+		for _, n := range e.ask.Config.Concurrency {
+			if n < e.last && !e.tried(n) && e.distinct() < fewestOnCurve {
+				return n, "too few loads were measured since the server changed"
+			}
+		}
+	}
+	low, high, ok := e.kneeBracket(shownBy)
+	if !ok {
+		low, high = float64(e.last), float64(e.broken)
+	}
+	for _, f := range []float64{0.5, 0.25, 0.75} {
+		n := int(math.Round(low * math.Pow(high/low, f)))
+		if high > narrowBracket*low && float64(n) > low && float64(n) < high && n <= e.ceiling() && !e.tried(n) {
+			return n, "for the stretch of throughput in which the gain ends"
+		}
+	}
+	return 0, ""
+}
+
+const (
+	fewestOnCurve = 6   // different loads that a curve takes
+	narrowBracket = 1.2 // ratio of its ends at which a bracket of the knee is narrow enough
+)
+
+func (e *evidence) distinct() int {
+	seen := map[int]bool{}
+	for i := range e.steps {
+		if e.levels[i] != nil {
+			seen[e.steps[i].Concurrency] = true
+		}
+	}
+	return len(seen)
+}
+
+// shownBy is how many standard errors an elasticity must lie off the one asked for to
+// show on which side of the knee it lies.
+const shownBy = 2.5
+
+// unevenStretch is the ratio of two loads below which a stretch between them may be a
+// tooth of a server that rounds its batches.
+const unevenStretch = 1.4
+
+// kneeBracket is what the throughputs of the loads alone say of the knee: it lies
+// above the beginning of every stretch over which throughput gains enough, and below
+// the end of every one over which it does not, by so many standard errors. A
+// stretch's gain is its mean elasticity, ln(X2/X1) / ln(N2/N1), which falls with the
+// load.
+func (e *evidence) kneeBracket(sure float64) (low, high float64, ok bool) {
+	points := e.merged()
+	want := math.Log2(1 + e.ask.Rules.MinThroughputGain)
+	high = math.Inf(1)
+	stretches := func(take func(a, b analysis.CurveInput, mean, se float64)) {
+		for i, a := range points {
+			for _, b := range points[i+1:] {
+				width := math.Log(b.Concurrency / a.Concurrency)
+				if b.Concurrency < unevenStretch*a.Concurrency {
+					continue
+				}
+				mean := 1 - math.Log(b.Residence/a.Residence)/width
+				take(a, b, mean, math.Hypot(a.SE/a.Residence, b.SE/b.Residence)/width)
+			}
+		}
+	}
+	stretches(func(_, b analysis.CurveInput, mean, se float64) {
+		if mean+sure*se < want {
+			high = min(high, b.Concurrency)
+		}
+	})
+	stretches(func(a, _ analysis.CurveInput, mean, se float64) {
+		if mean-sure*se > want && a.Concurrency < high {
+			low = max(low, a.Concurrency)
+		}
+	})
+	return low, high, low > 0 && !math.IsInf(high, 1)
+}
+
+// merged are the points of the curve, those of one concurrency joined, with the
+// errors between runs.
+func (e *evidence) merged() []analysis.CurveInput {
+	points := e.curveInputs(nil)
+	slices.SortStableFunc(points, func(a, b analysis.CurveInput) int { return cmp.Compare(a.Concurrency, b.Concurrency) })
+	tau := e.between().Tau
+	var out []analysis.CurveInput
+	for _, p := range points {
+		p.SE = math.Hypot(p.SE, tau*p.Residence)
+		k := len(out) - 1
+		if k < 0 || out[k].Concurrency != p.Concurrency {
+			out = append(out, p)
+			continue
+		}
+		v, w := 1/(out[k].SE*out[k].SE), 1/(p.SE*p.SE)
+		out[k].Residence = (v*out[k].Residence + w*p.Residence) / (v + w)
+		out[k].SE = 1 / math.Sqrt(v+w)
+	}
+	return out
+}
+
+// contradicted is a load that has shown the knee to lie where the fitted curve does not
+// have it, and was run only once; 0 where there is none.
+func (e *evidence) contradicted() int {
+	knee, ok := e.curve().Knee.Value()
+	low, high, shown := e.kneeBracket(shownBy)
+	if !ok || !shown || knee >= low && knee <= high {
+		return 0
+	}
+	for _, n := range []float64{high, low} {
+		if len(e.runsAt(int(n))) == 1 {
+			return int(n)
+		}
+	}
+	return 0
+}
+
+// gainLimit is the knee of the fitted curve where one is claimed and what the loads
+// have shown does not speak against it; else the slots, where they show, or else what
+// was shown.
+func (e *evidence) gainLimit() analysis.Limit {
+	c := e.curve()
+	exact := analysis.GainLimit(c)
+	low, high, shown := e.kneeBracket(shownBy)
+	inside := func(at float64) bool { return !shown || at >= low && at <= high }
+	if exact.Confidence.IsKnown() && inside(c.Knee.Or(0)) {
+		return exact
+	}
+	if s := e.slots(); s != nil && inside(s.At) {
+		half := max(0.5, 2*s.SE)
+		return analysis.Limit{BoundBy: RuleGain, Confidence: loadgen.Known(0.95), Concurrency: loadgen.Known(math.Round(s.At)),
+			Low: loadgen.Known(math.Round(s.At - half)), High: loadgen.Known(math.Round(s.At + half)), Note: "as many requests run at once, whatever else the curve does"}
+	}
+	l := bracket(RuleGain, e.steps)
+	switch {
+	case shown && high <= 2*low:
+		return analysis.Limit{BoundBy: RuleGain, Confidence: loadgen.Known(0.95), Concurrency: loadgen.Known(math.Round(math.Sqrt(low * high))),
+			Low: loadgen.Known(low), High: loadgen.Known(high), Note: "between loads that have shown it; no curve goes through the throughputs"}
+	case shown:
+		l.Concurrency, l.Low, l.High, l.AtLeast = loadgen.Known(low), loadgen.Known(low), loadgen.Known(high), loadgen.Number{}
+	case !l.Reached():
+		return exact
+	}
+	if least, ok := c.KneeLow.Value(); ok && !shown && least < l.Low.Or(0) {
+		l.Low = loadgen.Known(math.Floor(least))
+	}
+	l.Note = "cannot be resolved further: " + exact.Note
+	return l
 }

@@ -11,12 +11,12 @@ import (
 // Lists and maps of result.json are never null, however deep they lie; what is
 // unknown or absent stays null, and the result itself is not touched.
 func TestListsAreNeverNull(t *testing.T) {
-	r := &Result{
+	r := &Result{Answer: Answer{
 		Steps:      []analysis.Step{{Steady: &analysis.Summary{}}},
 		Search:     &Search{},
 		Bottleneck: &diagnosis.Bottleneck{},
 		Limits:     map[string]analysis.Limit{"ttft": {}},
-	}
+	}}
 	for name, v := range map[string]any{"pointer": r, "value": *r} {
 		data, err := json.Marshal(v)
 		if err != nil {

@@ -27,90 +27,125 @@ type PlannedStep struct {
 	Seconds     analysis.Number `json:"seconds"`      // null without a rate, a duration or a response time to go by
 }
 
-// searchWaves is what the exact search takes beyond the ladder, in requests per
-// request in flight at the limit: three probes of about five waves each and a
-// smaller step repeated. searchProbes of the least size are what it takes where
-// the limit is low.
-const (
-	searchWaves  = 16
-	searchProbes = 5
-)
-
-// planner adds up what a server would be asked.
-type planner struct {
-	*Controller
-	response   time.Duration // of a single request; 0: unknown
-	perRequest float64       // tokens; 0: unknown
-	plan       Plan
+// Outlook is what a plan may go by.
+type Outlook struct {
+	Response time.Duration // of a single request; 0: unknown. Under load they take longer
+	Workload Workload
+	Settle   time.Duration // pause before each step
+	Budget   Budget
 }
 
-// planner begins a plan; response is how long a single request takes, as far as
-// it is known. Response times grow with the load, so that the real time is
-// longer.
-func (c *Controller) planner(response time.Duration) *planner {
-	return &planner{Controller: c, response: response, perRequest: c.Workload.PromptTokens + c.Workload.OutputTokens}
+// Planned is a strategy of which it can be told beforehand what it would send.
+type Planned interface {
+	Strategy
+	// worst are the servers at which it would send most, and the notes that say so.
+	worst() ([]forecast, []string)
+}
+
+// Foresee returns what a strategy would ask of the server at most, without sending
+// anything: it is asked with steps as they would be on the servers that take most of
+// it. A lower answer ends it earlier.
+func Foresee(q Planned, o Outlook) Plan {
+	servers, notes := q.worst()
+	plan := Plan{Notes: notes}
+	for _, f := range servers {
+		p := o.play(q, f)
+		if len(p.Steps) > len(plan.Steps) {
+			plan.Steps = p.Steps
+		}
+		if p.Repeat.Requests.Or(0) > plan.Repeat.Requests.Or(0) {
+			plan.Repeat = p.Repeat
+		}
+		if p.Search.Requests.Or(0) > plan.Search.Requests.Or(0) {
+			plan.Search = p.Search
+		}
+	}
+	for _, s := range append(append([]PlannedStep{}, plan.Steps...), plan.Repeat, plan.Search) {
+		plan.Total.add(s)
+	}
+	plan.Notes = append(plan.Notes, budgetNotes(o.Budget, plan.Total)...)
+	return plan
+}
+
+// mostForeseen bounds a play; no strategy takes as many steps.
+const mostForeseen = 500
+
+// play asks a strategy with the steps of a server that is made up.
+func (o Outlook) play(q Strategy, f forecast) Plan {
+	var plan Plan
+	var h History
+	for range mostForeseen {
+		order, _ := q.Next(h)
+		if order == nil {
+			break
+		}
+		step := f.step(order)
+		planned := o.step(order)
+		switch {
+		case order.Phase == analysis.PhaseLadder || order.Phase == analysis.PhasePoint:
+			plan.Steps = append(plan.Steps, planned)
+		default:
+			plan.Search.add(planned)
+		}
+		if again, _ := order.Again(Runs{Step: &step, Made: 1}); again != nil {
+			repeat := o.step(order)
+			if order.Phase == analysis.PhaseLadder {
+				plan.Repeat.add(repeat)
+			} else {
+				plan.Search.add(repeat)
+			}
+		}
+		h.Steps = append(h.Steps, step)
+	}
+	return plan
 }
 
 // step is one load. Its time is that of its waves, that of its arrivals or its
 // duration, whichever binds.
-func (p *planner) step(n int, rate float64, requests int, duration time.Duration) PlannedStep {
-	s := PlannedStep{Concurrency: n}
-	paced := rate > 0 && !math.IsInf(rate, 1)
-	if paced {
+func (o Outlook) step(order *Order) PlannedStep {
+	s := PlannedStep{Concurrency: order.Concurrency}
+	requests, rate, duration := float64(order.Requests), order.Rate, order.Duration.Seconds()
+	if rate > 0 {
 		s.RequestRate = loadgen.Known(rate)
 	}
 	waves := loadgen.Number{}
-	if p.response > 0 && requests > 0 {
-		waves = loadgen.Known(math.Ceil(float64(requests)/float64(n)) * p.response.Seconds())
+	if o.Response > 0 && requests > 0 {
+		waves = loadgen.Known(math.Ceil(requests/float64(order.Concurrency)) * o.Response.Seconds())
 	}
 	switch {
 	case requests > 0:
-		s.Requests, s.Seconds = loadgen.Known(float64(requests)), waves
-		if paced {
-			s.Seconds = loadgen.Known(max(waves.Or(0), float64(requests)/rate+p.response.Seconds()))
+		s.Requests, s.Seconds = loadgen.Known(requests), waves
+		if rate > 0 {
+			s.Seconds = loadgen.Known(max(waves.Or(0), requests/rate+o.Response.Seconds()))
 		}
-	case paced:
-		s.Requests = loadgen.Known(math.Round(rate * duration.Seconds()))
-	case p.response > 0:
-		s.Requests = loadgen.Known(math.Round(float64(n) * duration.Seconds() / p.response.Seconds()))
+	case rate > 0:
+		s.Requests = loadgen.Known(math.Round(rate * duration))
+	case o.Response > 0:
+		s.Requests = loadgen.Known(math.Round(float64(order.Concurrency) * duration / o.Response.Seconds()))
 	}
 	if duration > 0 {
-		s.Seconds = loadgen.Known(min(duration.Seconds(), s.Seconds.Or(duration.Seconds())))
+		s.Seconds = loadgen.Known(min(duration, s.Seconds.Or(duration)))
 	}
-	if count, ok := s.Requests.Value(); ok && p.perRequest > 0 {
-		s.Tokens = loadgen.Known(math.Round(count * p.perRequest))
+	if v, ok := s.Seconds.Value(); ok && order.Phase != analysis.PhasePoint {
+		s.Seconds = loadgen.Known(v + o.Settle.Seconds())
+	}
+	if each := o.Workload.PromptTokens + o.Workload.OutputTokens; s.Requests.IsKnown() && each > 0 {
+		s.Tokens = loadgen.Known(math.Round(s.Requests.Or(0) * each))
 	}
 	return s
 }
 
-func (p *planner) add(s PlannedStep) {
-	if v, ok := s.Seconds.Value(); ok {
-		s.Seconds = loadgen.Known(v + p.Config.Settle.Seconds())
-	}
-	p.plan.Steps = append(p.plan.Steps, s)
-}
-
-// done sums up.
-func (p *planner) done() Plan {
-	all := append([]PlannedStep{}, p.plan.Steps...)
-	for _, extra := range []PlannedStep{p.plan.Repeat, p.plan.Search} {
-		if extra.Requests.IsKnown() {
-			all = append(all, extra)
-		}
-	}
-	for i, s := range all {
-		if i == 0 {
-			p.plan.Total = PlannedStep{Concurrency: s.Concurrency, Requests: s.Requests, Tokens: s.Tokens, Seconds: s.Seconds}
-			continue
-		}
-		p.plan.Total.add(s)
-	}
-	p.plan.Notes = append(p.plan.Notes, budgetNotes(p.Config.Budget, p.plan.Total)...)
-	return p.plan
-}
-
-// add sums what is known of both: one unknown part makes the sum unknown.
+// add sums what is known of both: one unknown part makes the sum unknown. To nothing
+// it adds itself.
 func (s *PlannedStep) add(q PlannedStep) {
+	switch {
+	case q == PlannedStep{}:
+		return
+	case *s == PlannedStep{}:
+		*s = q
+		s.RequestRate = loadgen.Number{}
+		return
+	}
 	sum := func(a, b analysis.Number) analysis.Number {
 		v, okA := a.Value()
 		w, okB := b.Value()
@@ -123,66 +158,147 @@ func (s *PlannedStep) add(q PlannedStep) {
 	s.Requests, s.Tokens, s.Seconds = sum(s.Requests, q.Requests), sum(s.Tokens, q.Tokens), sum(s.Seconds, q.Seconds)
 }
 
-// Plan returns what a sweep would ask of the server at most, without sending
-// anything: a lower limit ends the ladder earlier, and its search is smaller.
-func (c *Controller) Plan(response time.Duration) Plan {
-	p := c.planner(response)
-	s := &session{Controller: c, r: &Result{}}
-	for _, n := range c.Config.Concurrency {
-		p.add(p.step(n, 0, s.promptsAt(n), 0))
+// forecast is a server that is made up: its steady state under a load.
+type forecast struct {
+	residence func(n float64) float64 // mean time in system, seconds
+	ttft      func(n float64) float64 // of it until the first token; nil: a tenth
+	success   func(n float64) float64 // share of requests; nil: all
+	most      float64                 // rate of arrivals, requests/s, from which they pile up; 0: none
+}
+
+// step is what an order would give there.
+func (f forecast) step(o *Order) analysis.Step {
+	n := float64(o.Concurrency)
+	if o.Rate > 0 {
+		n = min(n, o.Rate*f.residence(n))
 	}
-	steps := c.Config.Concurrency
+	state := LoadState{Residence: f.residence(n), TTFT: f.residence(n) / 10, Tokens: 100}
+	if f.ttft != nil {
+		state.TTFT = f.ttft(n)
+	}
+	requests, failed := max(o.Requests, 1), 0
+	if f.success != nil {
+		failed = requests - int(math.Round(f.success(n)*float64(requests)))
+	}
+	s := state.Step(o, requests-failed, failed)
+	if f.most > 0 && o.Rate >= f.most {
+		s.Backlog = &analysis.Backlog{Early: 10, Late: 1000, Growth: 0.5}
+		o.Hold(&s)
+	}
+	return s
+}
+
+// LoadState is the steady state of a load, of which a step can be made without
+// measuring one: for a plan, or to try a strategy on servers whose answer is known.
+type LoadState struct {
+	Residence, TTFT float64                 // means, seconds
+	Tokens          float64                 // of an answer
+	Spread          float64                 // coefficient of variation of the requests' times in system
+	Vary            func(batch int) float64 // factor on the times of a batch of requests; nil: 1
+}
+
+// StateBatches is into how many batches the requests of such a step fall.
+const StateBatches = 8
+
+// Step is the step that so many successes and failures of the load would give,
+// judged by its order.
+func (l LoadState) Step(o *Order, completed, failed int) analysis.Step {
+	s := analysis.Step{
+		Concurrency: o.Concurrency, Phase: o.Phase, Purpose: o.Purpose, Why: o.Why, Runs: 1, NumPrompts: max(o.Requests, completed+failed),
+		VerdictBasis: analysis.BasisWhole, Level: l.level(completed), Failures: map[loadgen.Class]int{},
+	}
+	if failed > 0 {
+		s.Failures[loadgen.HTTP5xx] = failed
+	}
+	m := analysis.LevelBatch{Residence: l.Residence, TTFT: l.TTFT, OutputTokens: l.Tokens}
+	if s.Level != nil {
+		m = s.Level.Mean()
+	}
+	rate := float64(completed) / float64(max(completed+failed, 1))
+	x := float64(o.Concurrency) / m.Residence * rate
+	if o.Rate > 0 {
+		s.RequestRate = loadgen.Known(o.Rate)
+		x = min(x, o.Rate)
+	}
+	known := loadgen.Known
+	s.Whole = analysis.Summary{
+		Completed: completed, Failed: failed, SuccessRate: known(rate), RequestThroughput: known(x), MeanInFlight: known(x * m.Residence),
+		MeanResidenceSeconds: known(m.Residence), DurationSeconds: known(float64(completed+failed) / max(x, 1e-9)), OutputTokens: int(float64(completed) * m.OutputTokens),
+	}
+	if completed > 0 {
+		s.Whole.TTFT, s.Whole.E2E = l.dist(m.TTFT, completed), l.dist(m.Residence, completed)
+		s.Whole.TPOT = l.dist((m.Residence-m.TTFT)/max(1, m.OutputTokens-1), completed)
+	}
+	o.Hold(&s)
+	return s
+}
+
+func (l LoadState) dist(mean float64, n int) analysis.Dist {
+	k := loadgen.Known(mean)
+	return analysis.Dist{Mean: k, P50: k, P90: k, P95: k, P99: k, Std: loadgen.Known(l.Spread * mean), N: n}
+}
+
+func (l LoadState) level(completed int) *analysis.Level {
+	if completed < 2*StateBatches {
+		return nil
+	}
+	level := &analysis.Level{Requests: completed}
+	for i := range StateBatches {
+		f := 1.0
+		if l.Vary != nil {
+			f = l.Vary(i)
+		}
+		level.Batches = append(level.Batches, analysis.LevelBatch{Requests: completed / StateBatches, Residence: l.Residence * f,
+			TTFT: l.TTFT * f, Decode: (l.Residence - l.TTFT) * f, OutputTokens: l.Tokens})
+	}
+	return level
+}
+
+// worst: only the last step fails, for want of throughput, for its TTFT, or for
+// requests that fail, all at once or ever more often.
+func (q FindLimit) worst() ([]forecast, []string) {
+	steps := q.Config.Concurrency
 	if len(steps) == 0 {
-		return p.plan
+		return nil, nil
 	}
-	last := steps[len(steps)-1]
-	if c.Config.Repeat {
-		p.plan.Repeat = p.plan.Steps[len(p.plan.Steps)-1]
+	last, before := float64(steps[len(steps)-1]), 1.0
+	if len(steps) > 1 {
+		before = float64(steps[len(steps)-2])
 	}
-	if c.Config.Exact {
-		p.plan.Search = p.step(last, 0, max(searchWaves*last, searchProbes*leastProbe), 0)
+	one := func(float64) float64 { return 1 }
+	slots := min(1.1*before, 0.9*last)
+	longest := max(q.Rules.MaxTTFT.Seconds(), 1e-3)
+	servers := []forecast{
+		{residence: func(n float64) float64 { return max(1, n/slots) }, ttft: func(float64) float64 { return longest / 2 }},
+		{residence: func(n float64) float64 { return 2 * longest }, ttft: func(n float64) float64 { return longest * n / (0.9 * last) }},
+		{residence: one, ttft: func(float64) float64 { return longest / 2 }, success: func(n float64) float64 { return map[bool]float64{true: 1, false: 0.5}[n < 0.9*last] }},
+		{residence: one, ttft: func(float64) float64 { return longest / 2 }, success: func(n float64) float64 { return 1 - min(1, 0.06*math.Pow(n/last, 1.5)) }},
 	}
-	p.plan.Notes = append(p.plan.Notes, fmt.Sprintf("counted as if only the last step, %d, failed; a lower limit ends all of it earlier", last))
-	return p.done()
+	return servers, []string{fmt.Sprintf("counted as if only the last step, %.0f, failed, in the way that takes most to search; a lower limit ends all of it earlier", last)}
 }
 
-// PlanPoint is Plan for a single load: run and soak.
-func (c *Controller) PlanPoint(l LoadPoint, response time.Duration) Plan {
-	p := c.planner(response)
-	p.plan.Steps = []PlannedStep{p.step(l.Concurrency, l.Rate, l.Requests, l.Duration)}
-	return p.done()
+func (p SinglePoint) worst() ([]forecast, []string) { return anyServer, nil }
+
+func (l LongRun) worst() ([]forecast, []string) { return anyServer, nil }
+
+var anyServer = []forecast{{residence: func(float64) float64 { return 1 }}}
+
+// worst: only the last step holds the rate.
+func (f FindConcurrency) worst() ([]forecast, []string) {
+	q := f.Target.withDefaults()
+	last := float64(q.Concurrency[len(q.Concurrency)-1])
+	// A closed loop is slower by just so much that the search does not end at once.
+	slow := func(n float64) float64 { return last / q.Rate * (1 + 0.3*n/last) / 1.3 }
+	return []forecast{{residence: slow}}, []string{fmt.Sprintf("counted as if only the last step, %.0f in flight, held the rate", last)}
 }
 
-// PlanQPS is Plan for the smallest concurrency that holds a rate.
-func (c *Controller) PlanQPS(q QPSConfig, response time.Duration) Plan {
-	p := c.planner(response)
-	q = q.withDefaults()
-	for _, n := range q.Concurrency {
-		p.add(p.step(n, q.Rate, q.Requests, 0))
-	}
-	last := q.Concurrency[len(q.Concurrency)-1]
-	if c.Config.Exact {
-		p.plan.Search = p.step(last, 0, maxQPSProbes*max(8*last, 4*leastProbe), 0)
-	}
-	p.plan.Notes = append(p.plan.Notes, fmt.Sprintf("counted as if only the last step, %d in flight, held the rate", last))
-	return p.done()
-}
-
-// PlanRate is Plan for the highest arrival rate. Its steps are those that decide
-// soon; one that the luck of its arrivals leaves in doubt is made longer.
-func (c *Controller) PlanRate(q RateConfig, response time.Duration) Plan {
-	p := c.planner(response)
-	q = q.withDefaults()
-	for _, rate := range q.Rates {
-		p.add(p.step(q.Concurrency, rate, q.requestsAt(rate), 0))
-	}
+// worst: only the last rate fails.
+func (f FindRate) worst() ([]forecast, []string) {
+	q := f.Arrivals.withDefaults()
 	last := q.Rates[len(q.Rates)-1]
-	if c.Config.Exact {
-		p.plan.Search = p.step(q.Concurrency, last, 2*maxRateProbes*q.requestsAt(last), 0)
-	}
-	p.plan.Notes = append(p.plan.Notes, fmt.Sprintf("counted as if only the last rate, %g requests/s, failed; a lower answer ends it earlier", last),
-		"a step whose outcome is in doubt sends more than the least that is counted here")
-	return p.done()
+	return []forecast{{residence: func(float64) float64 { return 0.1 }, most: last}},
+		[]string{fmt.Sprintf("counted as if only the last rate, %g requests/s, failed; a lower answer ends it earlier", last),
+			"a step whose outcome is in doubt sends more than the least that is counted here"}
 }
 
 func budgetNotes(b Budget, total PlannedStep) []string {

@@ -1,14 +1,11 @@
 package sweep
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"math"
 	"time"
 
 	"github.com/capfind/capfind/analysis"
-	"github.com/capfind/capfind/loadgen"
 )
 
 // LoadPoint is one load, as the config's load section describes it.
@@ -21,39 +18,41 @@ type LoadPoint struct {
 	Goodput     *analysis.Goodput // what a request must meet to count as good; nil: no goodput
 }
 
-func (p LoadPoint) order(phase analysis.Phase) order {
-	o := order{concurrency: p.Concurrency, requests: p.Requests, duration: p.Duration, burstiness: p.Burstiness, phase: phase, goodput: p.Goodput}
+func (p LoadPoint) order(phase analysis.Phase) *Order {
+	o := &Order{Concurrency: p.Concurrency, Requests: p.Requests, Duration: p.Duration, Burstiness: p.Burstiness, Phase: phase, Goodput: p.Goodput, Partial: true}
+	o.Abandon = Abandon{Never: true, Allowed: -1}
 	if p.Rate > 0 && !math.IsInf(p.Rate, 1) {
-		o.rate = p.Rate
+		o.Rate = p.Rate
 	}
 	return o
 }
 
-// Point runs one load point and holds it against the stop rules: Met or NotMet.
-// The rule on throughput gain has nothing to compare with and does not apply.
-// Interrupted, the result holds what was measured until then, and is marked
-// incomplete.
-func (c *Controller) Point(ctx context.Context, p LoadPoint) (*Result, error) {
-	s := c.begin("run")
-	o := p.order(analysis.PhasePoint)
-	o.partial = true
-	o.lost = func(*loadgen.Sample) bool { return false }
-	_, err := s.measure(ctx, o)
-	return s.close(err, s.pointAnswer)
+// SinglePoint is one load, held against the rules. That on throughput gain has
+// nothing to compare with and does not apply.
+type SinglePoint struct {
+	Load  LoadPoint
+	Rules StopRules
 }
 
-// pointAnswer sums up a single load point.
-func (s *session) pointAnswer() {
-	r := s.r
-	if len(r.Steps) == 0 {
-		r.Verdict, r.Sentence = Interrupted, "interrupted before the load point was finished"
-		return
+// Next is the load, then the answer. Interrupted, it holds what was measured until
+// then.
+func (p SinglePoint) Next(h History) (*Order, Answer) {
+	if h.End == nil && len(h.Steps) == 0 {
+		o := p.Load.order(analysis.PhasePoint)
+		o.Rules = p.Rules
+		return o, Answer{}
 	}
-	step := &r.Steps[len(r.Steps)-1]
-	r.Verdict, r.Sentence = verdictOf(step), stepWords(step)
-	if !r.Complete {
-		r.Verdict = Interrupted
+	a := Answer{Steps: h.Steps, Warnings: remarks(h.Steps, h.Crashes, p.Rules)}
+	if len(h.Steps) == 0 {
+		a.Verdict, a.Sentence = Interrupted, "interrupted before the load point was finished"
+		return nil, a
 	}
+	step := &h.Steps[len(h.Steps)-1]
+	a.Verdict, a.Sentence = verdictOf(step), stepWords(step)
+	if !h.complete() {
+		a.Verdict = Interrupted
+	}
+	return nil, a
 }
 
 // verdictOf is the verdict on a single step.
@@ -95,34 +94,4 @@ func percentOr(n analysis.Number) string {
 		return "n/a"
 	}
 	return percent(v)
-}
-
-// close ends a question: answer works out the verdict and the answer in one line
-// from what was measured. The endings that are findings and not failures turn
-// into a nil error.
-func (s *session) close(err error, answer func()) (*Result, error) {
-	s.account()
-	s.soFar()
-	var lost *StoreError
-	if errors.As(err, &lost) {
-		// What is on disk stays as it is: a result that speaks of a step whose samples
-		// were not stored could not be gone on with.
-		return s.r, lost
-	}
-	var budget *budgetError
-	switch {
-	case errors.Is(err, errInterrupted):
-		err = nil
-	case errors.As(err, &budget), errors.Is(err, errServerGone):
-		s.r.Complete = true
-		s.warn("ended early: %v", err)
-		err = nil
-	case err == nil:
-		s.r.Complete = true
-	}
-	answer()
-	s.remarks()
-	now := s.mark.UTC()
-	s.r.FinishedAt = &now
-	return s.r, errors.Join(err, s.save())
 }

@@ -1,9 +1,11 @@
 package sweep
 
 import (
-	"context"
 	"fmt"
 	"math"
+	"slices"
+
+	"gonum.org/v1/gonum/stat/distuv"
 
 	"github.com/capfind/capfind/analysis"
 	"github.com/capfind/capfind/loadgen"
@@ -48,40 +50,57 @@ type QPSAnswer struct {
 	Why         string          `json:"why"`          // where the target was not reached
 }
 
-// QPS finds the smallest concurrency that holds a request rate: the guide's
-// steps until one reaches its share of the target, then exactly between the last
-// miss and the first hit.
+// FindConcurrency finds the smallest concurrency that holds a request rate: the
+// guide's steps until one reaches its share of the target, then exactly between the
+// last miss and the first hit.
 //
 // With too few slots the server is as full as the slots allow, whatever the
 // rate: a step below the answer is a closed loop. That is why the exact part
 // measures closed loops, whose throughput does not carry the luck of the
 // arrivals, and turns them into the answer by Little's law: C = share x rate x R.
-func (c *Controller) QPS(ctx context.Context, q QPSConfig) (*Result, error) {
-	s := c.begin("qps")
-	q = q.withDefaults()
+type FindConcurrency struct {
+	Target QPSConfig
+	Rules  StopRules
+	Exact  bool // search between the steps
+}
+
+// Next tries the steps one after the other and then closes in on the answer.
+func (f FindConcurrency) Next(h History) (*Order, Answer) {
+	q := f.Target.withDefaults()
 	a := &QPSAnswer{Target: q.Rate, Share: q.Share}
-	s.r.QPS = a
-	err := s.qpsLadder(ctx, q, a)
-	if err == nil && a.Reached && c.Config.Exact {
-		err = s.qpsExact(ctx, q, a)
+	o := f.ladder(h.Steps, q, a)
+	if o == nil && a.Reached && f.Exact {
+		o = f.closeIn(h.Steps, q, a)
 	}
-	return s.close(err, func() { s.qpsAnswer(q, a) })
+	if o != nil && h.End == nil {
+		return o, Answer{}
+	}
+	out := Answer{Steps: h.Steps, QPS: a, Warnings: remarks(h.Steps, h.Crashes, f.Rules)}
+	out.Verdict, out.Sentence = a.conclude(h)
+	return nil, out
 }
 
 // onlySuccess are the rules that a step at a given rate is judged by: what else
 // it does is for the report to show, not what was asked.
-func (s *session) onlySuccess() *StopRules {
-	return &StopRules{MinSuccessRate: s.Stop.MinSuccessRate, TTFTStatistic: s.Stop.TTFTStatistic}
+func onlySuccess(rules StopRules) StopRules {
+	return StopRules{MinSuccessRate: rules.MinSuccessRate, TTFTStatistic: rules.TTFTStatistic}
 }
 
-func (s *session) qpsLadder(ctx context.Context, q QPSConfig, a *QPSAnswer) error {
-	for _, n := range q.Concurrency {
-		step, err := s.measure(ctx, order{
-			concurrency: n, requests: q.Requests, rate: q.Rate, burstiness: q.Burstiness, phase: analysis.PhaseLadder, rules: s.onlySuccess(),
-		})
-		if err != nil {
-			return err
+// order is one of its loads.
+func (f FindConcurrency) order(n, requests int, phase analysis.Phase) *Order {
+	return &Order{Concurrency: n, Requests: requests, Phase: phase, Rules: onlySuccess(f.Rules), Abandon: Abandon{Allowed: allowedFailures(f.Rules, requests)}}
+}
+
+// ladder reads the steps made so far into the answer and returns the next one, if
+// any.
+func (f FindConcurrency) ladder(steps []analysis.Step, q QPSConfig, a *QPSAnswer) *Order {
+	for i, n := range q.Concurrency {
+		if i >= len(steps) {
+			o := f.order(n, q.Requests, analysis.PhaseLadder)
+			o.Rate, o.Burstiness = q.Rate, q.Burstiness
+			return o
 		}
+		step := &steps[i]
 		if !step.Passed() {
 			a.Why = step.Stop.Sentence
 			return nil
@@ -90,9 +109,9 @@ func (s *session) qpsLadder(ctx context.Context, q QPSConfig, a *QPSAnswer) erro
 			a.Why = "the client was the limit: " + step.Client.Limits[0]
 			return nil
 		}
-		reached, _ := reachedRate(&step)
+		reached, _ := reachedRate(step)
 		a.HighestRate = loadgen.Known(max(reached, a.HighestRate.Or(0)))
-		if holdsRate(&step, q) {
+		if holdsRate(step, q) {
 			a.Reached, a.FirstHit = true, loadgen.Known(float64(n))
 			return nil
 		}
@@ -149,26 +168,29 @@ func waitShare(sum *analysis.Summary) float64 {
 
 const maxQPSProbes = 4
 
-// qpsExact measures closed loops around the answer, which Little's law gives
-// from each: the concurrency at which a throughput is reached is that throughput
-// times the response time there.
-func (s *session) qpsExact(ctx context.Context, q QPSConfig, a *QPSAnswer) error {
+// closeIn measures closed loops around the answer, which Little's law gives from
+// each: the concurrency at which a throughput is reached is that throughput times
+// the response time there. It reads those made so far and returns the next, if any.
+func (f FindConcurrency) closeIn(steps []analysis.Step, q QPSConfig, a *QPSAnswer) *Order {
 	want := q.Share * q.Rate
-	guess := want * s.r.Steps[len(s.r.Steps)-1].Verdict().MeanResidenceSeconds.Or(0)
+	guess := 0.0
+	for i := range steps {
+		if steps[i].Phase == analysis.PhaseLadder {
+			guess = want * steps[i].Verdict().MeanResidenceSeconds.Or(0)
+		}
+	}
 	for range maxQPSProbes {
 		n := max(1, int(math.Round(guess)))
 		if float64(n) > a.FirstHit.Or(0) {
 			n = int(a.FirstHit.Or(0))
 		}
-		if !s.triedClosed(n) {
-			_, err := s.measure(ctx, order{
-				concurrency: n, requests: max(8*n, 4*leastProbe), phase: analysis.PhaseProbe, rules: s.onlySuccess(),
-			})
-			if err != nil {
-				return err
-			}
+		i := slices.IndexFunc(steps, func(s analysis.Step) bool { return s.Concurrency == n && !s.RequestRate.IsKnown() })
+		if i < 0 {
+			o := f.order(n, max(8*n, 4*leastProbe), analysis.PhaseProbe)
+			o.Purpose, o.Why = "rate", "a closed loop where the rate seems to be reached"
+			return o
 		}
-		at, low, high, ok := s.concurrencyFor(n, want)
+		at, low, high, ok := concurrencyFor(steps, i, want)
 		if !ok {
 			return nil
 		}
@@ -184,34 +206,20 @@ func (s *session) qpsExact(ctx context.Context, q QPSConfig, a *QPSAnswer) error
 	return nil
 }
 
-func (s *session) triedClosed(n int) bool {
-	for i := range s.r.Steps {
-		if s.r.Steps[i].Concurrency == n && !s.r.Steps[i].RequestRate.IsKnown() {
-			return true
-		}
+// concurrencyFor is the concurrency that gives a throughput, with a 95 % interval,
+// from the closed loop of a step: N = X R. What runs of one load differ by is part of
+// it.
+func concurrencyFor(steps []analysis.Step, i int, throughput float64) (at, low, high float64, ok bool) {
+	s := &steps[i]
+	if s.Level == nil || s.ClientLimited() || s.Abandoned != "" {
+		return 0, 0, 0, false
 	}
-	return false
-}
-
-// concurrencyFor is the concurrency that gives a throughput, with a 95 %
-// interval, from the closed loop measured at n: N = X R(n).
-func (s *session) concurrencyFor(n int, throughput float64) (at, low, high float64, ok bool) {
-	for i := len(s.r.Steps) - 1; i >= 0; i-- {
-		step := &s.r.Steps[i]
-		if step.Concurrency != n || step.RequestRate.IsKnown() {
-			continue
-		}
-		l := level(s.r.Steps, i)
-		if l == nil {
-			return 0, 0, 0, false
-		}
-		r := l.Mean().Residence
-		se, dof := l.SE(func(b analysis.LevelBatch) float64 { return b.Residence })
-		half := throughput * studentT(dof) * max(se.Or(r), 0.002*r)
-		at = throughput * r
-		return at, at - half, at + half, true
-	}
-	return 0, 0, 0, false
+	l := s.Level.ForLength(meanTokens(steps), queued(steps, i))
+	r := l.Mean().Residence
+	se, dof := l.SE(residence)
+	half := throughput * distuv.StudentsT{Sigma: 1, Nu: max(1, dof)}.Quantile(0.975) * max(se.Or(r), 0.002*r)
+	at = throughput * r
+	return at, at - half, at + half, true
 }
 
 // setExact rounds up to whole requests: the smallest concurrency that reaches a
@@ -221,30 +229,24 @@ func (a *QPSAnswer) setExact(at, low, high float64) {
 	a.Concurrency, a.Low, a.High, a.Confidence = up(at), up(low), up(high), loadgen.Known(0.95)
 }
 
-func (s *session) qpsAnswer(q QPSConfig, a *QPSAnswer) {
-	r := s.r
-	switch {
-	case !r.Complete:
-		r.Verdict, r.Sentence = Interrupted, "interrupted before the rate was reached"
-		return
-	case a.Reached:
-		r.Verdict = Met
+// conclude is the verdict and the answer in one line.
+func (a *QPSAnswer) conclude(h History) (Verdict, string) {
+	if !h.complete() {
+		return Interrupted, "interrupted before the rate was reached"
+	}
+	if a.Reached {
 		if !a.Concurrency.IsKnown() {
 			a.Concurrency, a.Low, a.High = a.FirstHit, a.LastMiss, a.FirstHit
 		}
-		r.Sentence = a.words()
-		return
-	}
-	r.Verdict = NotMet
-	for i := range r.Steps {
-		if r.Steps[i].ClientLimited() {
-			r.Verdict = ClientLimited
-		}
+		return Met, a.words()
 	}
 	if a.Why == "" {
-		a.Why = s.whyNotReached()
+		a.Why = whyNotReached(h.Steps)
 	}
-	r.Sentence = a.missed()
+	if slices.ContainsFunc(h.Steps, func(s analysis.Step) bool { return s.ClientLimited() }) {
+		return ClientLimited, a.missed()
+	}
+	return NotMet, a.missed()
 }
 
 // missed says that the rate was not reached; no step may have told what was.
@@ -269,8 +271,7 @@ func (a *QPSAnswer) words() string {
 
 // whyNotReached says what kept the rate down: too few steps, or a server that is
 // full.
-func (s *session) whyNotReached() string {
-	steps := s.r.Steps
+func whyNotReached(steps []analysis.Step) string {
 	if len(steps) == 0 {
 		return "no step was run"
 	}

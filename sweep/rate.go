@@ -1,18 +1,14 @@
 package sweep
 
 import (
-	"context"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/capfind/capfind/analysis"
 	"github.com/capfind/capfind/loadgen"
 )
-
-// RuleBacklog is the rule of an arrival rate: the number in flight must not
-// drift upwards.
-const RuleBacklog = "backlog"
 
 // RateConfig is the search for the highest arrival rate: an open loop, in which
 // requests come whether or not earlier ones were answered.
@@ -70,72 +66,68 @@ const rateStep = 1.06
 
 const maxRateProbes = 8
 
-// Rate finds the highest rate of arrivals at which every requirement still
+// FindRate finds the highest rate of arrivals at which every requirement still
 // holds, latencies counted from the moment the schedule wanted a request sent,
 // and at which the number in flight does not drift upwards.
-func (c *Controller) Rate(ctx context.Context, q RateConfig) (*Result, error) {
-	s := c.begin("rate")
-	q = q.withDefaults()
-	a := &RateAnswer{}
-	s.r.Rate = a
-	err := s.rateSearch(ctx, q)
-	return s.close(err, func() { s.rateAnswer(q, a) })
+type FindRate struct {
+	Arrivals RateConfig
+	Rules    StopRules
+	Exact    bool // search between the rates
+	Repeat   bool // run a failing rate once more before stopping
 }
 
-func (s *session) rateSearch(ctx context.Context, q RateConfig) error {
-	if err := s.rateLadder(ctx, q); err != nil {
-		return err
+// Next climbs the rates until one fails. Where a sweep foretells the answer it begins
+// below that, and goes down from there should the first one fail. Then it closes in
+// between the last that held and the first that did not.
+func (f FindRate) Next(h History) (*Order, Answer) {
+	q := f.Arrivals.withDefaults()
+	if o := f.next(h.Steps, q); o != nil && h.End == nil {
+		return o, Answer{}
 	}
-	if rateClientLimited(s.r.Steps) != nil {
-		return nil
-	}
-	if !s.Config.Exact {
-		return nil
-	}
-	for range maxRateProbes {
-		good, bad := s.rateBracket()
-		if good == 0 || math.IsInf(bad, 1) || bad <= rateStep*good {
-			return nil
-		}
-		if _, err := s.rateStep(ctx, q, math.Sqrt(good*bad), analysis.PhaseProbe); err != nil {
-			return err
-		}
-	}
-	return nil
+	return nil, f.answer(h, q)
 }
 
-// rateLadder climbs the rates until one fails. Where a sweep foretells the answer
-// it begins below that, and goes down from there should the first one fail.
-func (s *session) rateLadder(ctx context.Context, q RateConfig) error {
-	from := s.firstRate(q)
+func (f FindRate) next(steps []analysis.Step, q RateConfig) *Order {
+	if rateClientLimited(steps) != nil {
+		return nil
+	}
+	made := map[float64]*analysis.Step{}
+	for i := range steps {
+		if steps[i].Phase == analysis.PhaseLadder {
+			made[steps[i].RequestRate.Or(0)] = &steps[i]
+		}
+	}
+	from := q.first()
 	for i := from; i < len(q.Rates); i++ {
-		step, err := s.rateStep(ctx, q, q.Rates[i], analysis.PhaseLadder)
-		if err != nil || step.ClientLimited() {
-			return err
+		step := made[q.Rates[i]]
+		if step == nil {
+			return f.order(steps, q, q.Rates[i], analysis.PhaseLadder)
 		}
-		if step.Passed() {
-			continue
+		if !step.Passed() {
+			break
 		}
-		if i > from {
-			return nil
-		}
-		break
 	}
-	if good, _ := s.rateBracket(); good > 0 {
+	if good, _ := rateBracket(steps); good == 0 {
+		for i := from - 1; i >= 0; i-- {
+			step := made[q.Rates[i]]
+			if step == nil {
+				return f.order(steps, q, q.Rates[i], analysis.PhaseLadder)
+			}
+			if step.Passed() {
+				break
+			}
+		}
+	}
+	good, bad := rateBracket(steps)
+	if !f.Exact || len(steps)-len(made) >= maxRateProbes || good == 0 || math.IsInf(bad, 1) || bad <= rateStep*good {
 		return nil
 	}
-	for i := from - 1; i >= 0; i-- {
-		step, err := s.rateStep(ctx, q, q.Rates[i], analysis.PhaseLadder)
-		if err != nil || step.Passed() || step.ClientLimited() {
-			return err
-		}
-	}
-	return nil
+	return f.order(steps, q, math.Sqrt(good*bad), analysis.PhaseProbe)
 }
 
-// firstRate is the index of the rate to begin with: the highest that is at most
+// first is the index of the rate to begin with: the highest that is at most
 // half of what the sweep given foretells, 0 without one.
-func (s *session) firstRate(q RateConfig) int {
+func (q RateConfig) first() int {
 	if q.Closed == nil {
 		return 0
 	}
@@ -160,117 +152,52 @@ func rateClientLimited(steps []analysis.Step) *analysis.Step {
 	return nil
 }
 
-// rateStep measures one arrival rate: for at least twenty response times, since a
-// queue near its limit takes its time to show.
-func (s *session) rateStep(ctx context.Context, q RateConfig, rate float64, phase analysis.Phase) (analysis.Step, error) {
+// order is one arrival rate: for at least twenty response times, since a queue near
+// its limit takes its time to show.
+func (f FindRate) order(steps []analysis.Step, q RateConfig, rate float64, phase analysis.Phase) *Order {
 	requests := q.requestsAt(rate)
-	for i := len(s.r.Steps) - 1; i >= 0; i-- {
+	for i := range slices.Backward(steps) {
 		// Of a step that held: beyond the limit responses take as long as the
 		// queue happened to grow.
-		if st := &s.r.Steps[i]; st.Passed() {
+		if st := &steps[i]; st.Passed() {
 			requests = max(requests, int(math.Ceil(20*rate*st.Verdict().E2E.Mean.Or(0))))
 			break
 		}
 	}
+	o := &Order{Concurrency: q.Concurrency, Rate: rate, Burstiness: q.Burstiness, Phase: phase, Rules: f.Rules, Intended: true}
+	o.Repeat = f.Repeat && phase == analysis.PhaseLadder
 	if phase == analysis.PhaseProbe {
 		requests *= 2 // nearer to the limit the luck of the arrivals counts for more
+		o.Purpose, o.Why = "rate", "between the rates that held and that did not"
 	}
-	return s.measure(ctx, order{
-		concurrency: q.Concurrency, requests: requests, rate: rate, burstiness: q.Burstiness, phase: phase,
-		repeat: s.Config.Repeat && phase == analysis.PhaseLadder, verdict: s.judgeRate,
-	})
+	o.Requests, o.Settle = requests, f.Exact
+	o.Abandon.Allowed = allowedFailures(f.Rules, requests)
+	return o
 }
 
 // rateBracket is the highest rate that held below the lowest that did not.
-func (s *session) rateBracket() (good, bad float64) {
+func rateBracket(steps []analysis.Step) (good, bad float64) {
 	bad = math.Inf(1)
-	for i := range s.r.Steps {
-		if st := &s.r.Steps[i]; !st.Passed() {
+	for i := range steps {
+		if st := &steps[i]; !st.Passed() {
 			bad = min(bad, st.RequestRate.Or(bad))
 		}
 	}
-	for i := range s.r.Steps {
-		if st := &s.r.Steps[i]; st.Passed() && st.RequestRate.Or(0) < bad {
+	for i := range steps {
+		if st := &steps[i]; st.Passed() && st.RequestRate.Or(0) < bad {
 			good = max(good, st.RequestRate.Or(0))
 		}
 	}
 	return good, bad
 }
 
-// judgeRate holds a step of an open loop against the rules: latencies from the
-// intended start, and the backlog. A throughput gain has no meaning here.
-func (s *session) judgeRate(step *analysis.Step, runs []loadgen.Run) []analysis.Stop {
-	seen := *step
-	whole := step.Whole
-	whole.TTFT, whole.E2E = fromIntended(whole.TTFTIntended, whole.TTFT), fromIntended(whole.E2EIntended, whole.E2E)
-	seen.Whole = whole
-	if step.Steady != nil {
-		steady := *step.Steady
-		steady.TTFT, steady.E2E = fromIntended(steady.TTFTIntended, steady.TTFT), fromIntended(steady.E2EIntended, steady.E2E)
-		seen.Steady = &steady
-	}
-	stops := Judge(nil, &seen, s.Stop)
-	if stop := judgeBacklog(step, runs); stop != nil {
-		stops = append(stops, *stop)
-	}
-	return stops
-}
-
-func fromIntended(intended, sent analysis.Dist) analysis.Dist {
-	if intended.N > 0 {
-		return intended
-	}
-	return sent
-}
-
-// backlogGate is the share of the arrivals that may pile up.
-const backlogGate = 0.05
-
-// judgeBacklog compares the mean number in the system, waiting for a slot
-// included, in the second half of the arrivals with that in the first: what a
-// server cannot keep up with piles up at the rate that it falls behind. The last
-// run alone is looked at.
-func judgeBacklog(step *analysis.Step, runs []loadgen.Run) *analysis.Stop {
-	run := &runs[len(runs)-1]
-	first, last := time.Duration(math.MaxInt64), time.Duration(0)
-	for i := range run.Samples {
-		first, last = min(first, run.Samples[i].Intended), max(last, run.Samples[i].Intended)
-	}
-	if last <= first || run.Load.Rate <= 0 {
-		return nil
-	}
-	half := (first + last) / 2
-	early, late := meanInside(run, first, half), meanInside(run, half, last)
-	growth := (late - early) / (half - first).Seconds() / run.Load.Rate
-	// Between the middles of the halves chance moves a number in flight by about
-	// its root, some of it more than once.
-	if growth <= backlogGate || late-early <= 4*math.Sqrt(max(early, 1)) {
-		return nil
-	}
-	return &analysis.Stop{
-		Rule: RuleBacklog, Metric: "share of arrivals piling up", Unit: "share", Value: loadgen.Known(growth), Threshold: loadgen.Known(backlogGate),
-		Sentence: fmt.Sprintf("the number in flight drifts upwards at %s req/s: %.1f in the first half, %.1f in the second", figure(run.Load.Rate), early, late),
-	}
-}
-
-// meanInside is the time average of the requests between intended start and end.
-func meanInside(run *loadgen.Run, from, to time.Duration) float64 {
-	var sum time.Duration
-	for i := range run.Samples {
-		a, b := max(run.Samples[i].Intended, from), min(run.Samples[i].End, to)
-		if b > a {
-			sum += b - a
-		}
-	}
-	return sum.Seconds() / (to - from).Seconds()
-}
-
-func (s *session) rateAnswer(q RateConfig, a *RateAnswer) {
-	r := s.r
-	good, bad := s.rateBracket()
+func (f FindRate) answer(h History, q RateConfig) Answer {
+	a := &RateAnswer{}
+	out := Answer{Steps: h.Steps, Rate: a, Warnings: remarks(h.Steps, h.Crashes, f.Rules)}
+	good, bad := rateBracket(h.Steps)
 	var broke, best *analysis.Step
-	for i := range r.Steps {
-		st := &r.Steps[i]
+	for i := range h.Steps {
+		st := &h.Steps[i]
 		switch rate := st.RequestRate.Or(0); {
 		case rate == bad && !st.Passed():
 			broke = st
@@ -288,29 +215,30 @@ func (s *session) rateAnswer(q RateConfig, a *RateAnswer) {
 	if q.Closed != nil {
 		a.predict(q.Closed)
 	}
-	limited := rateClientLimited(r.Steps)
+	limited := rateClientLimited(h.Steps)
 	switch {
-	case !r.Complete:
-		r.Verdict, r.Sentence = Interrupted, "interrupted before the highest rate was found"
+	case !h.complete():
+		out.Verdict, out.Sentence = Interrupted, "interrupted before the highest rate was found"
 	case limited != nil:
-		r.Verdict, r.Sentence = ClientLimited, fmt.Sprintf("this client, not the server, was the limit at %s req/s: %s", limited.RequestRate, limited.Client.Limits[0])
+		out.Verdict, out.Sentence = ClientLimited, fmt.Sprintf("this client, not the server, was the limit at %s req/s: %s", limited.RequestRate, limited.Client.Limits[0])
 	case broke == nil && best != nil:
 		a.AtLeast = a.Rate
-		r.Verdict, r.Sentence = NotReached, fmt.Sprintf("every requirement held up to %s req/s, the highest rate tried", figure(good))
+		out.Verdict, out.Sentence = NotReached, fmt.Sprintf("every requirement held up to %s req/s, the highest rate tried", figure(good))
 	case broke == nil:
-		r.Verdict, r.Sentence = NotReached, "no rate was tried"
+		out.Verdict, out.Sentence = NotReached, "no rate was tried"
 	case best == nil:
 		a.BoundBy = broke.Stop.Rule
-		r.Verdict, r.Sentence = FailedAtFirstStep, "the first rate failed already: "+broke.Stop.Sentence
+		out.Verdict, out.Sentence = FailedAtFirstStep, "the first rate failed already: "+broke.Stop.Sentence
 	default:
 		a.BoundBy = broke.Stop.Rule
-		r.Verdict = LimitFound
-		r.Sentence = fmt.Sprintf("%s req/s of random arrivals held, %s did not (95 %% CI of the limit %s-%s), bound by %s: %s", figure(good), figure(bad),
+		out.Verdict = LimitFound
+		out.Sentence = fmt.Sprintf("%s req/s of random arrivals held, %s did not (95 %% CI of the limit %s-%s), bound by %s: %s", figure(good), figure(bad),
 			figure(a.Low.Or(0)), figure(a.High.Or(0)), RuleTitle(a.BoundBy), broke.Stop.Sentence)
 	}
 	if a.Sentence != "" {
-		r.Sentence += "; " + a.Sentence
+		out.Sentence += "; " + a.Sentence
 	}
+	return out
 }
 
 // arrivalLuck is the 95 % bound of how far the rate at which n random arrivals

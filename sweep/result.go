@@ -41,6 +41,14 @@ type Result struct {
 	Target         TargetInfo     `json:"target"`
 	Environment    Environment    `json:"environment"`
 
+	Answer // what the steps say
+
+	Crashes []Crash `json:"crashes"`
+	Spent   Spent   `json:"spent"`
+}
+
+// Answer is what follows from the steps, and from nothing else.
+type Answer struct {
 	Verdict        Verdict                   `json:"verdict"`
 	Sentence       string                    `json:"sentence"` // the answer in one line
 	Limit          *analysis.Limit           `json:"limit"`    // the binding one, null where none was reached
@@ -51,13 +59,11 @@ type Result struct {
 	Efficiency     analysis.Efficiency       `json:"efficiency"`
 	Curve          *analysis.Curve           `json:"curve"`
 	Bottleneck     *diagnosis.Bottleneck     `json:"bottleneck"`
-	Steps          []analysis.Step           `json:"steps"`
+	Steps          []analysis.Step           `json:"steps"`  // as measured, with what chance had stopped cleared
 	Search         *Search                   `json:"search"` // null where no exact search was made
 	QPS            *QPSAnswer                `json:"qps"`    // of capfind qps, else null
 	Rate           *RateAnswer               `json:"rate"`   // of capfind rate, else null
 	Soak           *SoakAnswer               `json:"soak"`   // of capfind soak, else null
-	Crashes        []Crash                   `json:"crashes"`
-	Spent          Spent                     `json:"spent"`
 	Warnings       []string                  `json:"warnings"`
 }
 
@@ -67,16 +73,6 @@ type Spent struct {
 	Tokens   int     `json:"tokens"`  // prompt and output tokens
 	Seconds  float64 `json:"seconds"` // pauses included, the time between a kill and a resume not
 	Prompts  int     `json:"prompts"` // prompts handed out; the next run begins with this number
-}
-
-// Crash is a moment when the server died under the load.
-type Crash struct {
-	At               time.Time       `json:"at"`
-	Step             int             `json:"step"`        // index in the result's steps
-	Concurrency      int             `json:"concurrency"` // of that step
-	InFlight         analysis.Number `json:"in_flight"`   // requests in flight when it died
-	Sentence         string          `json:"sentence"`
-	RecoveredSeconds analysis.Number `json:"recovered_seconds"` // until it answered again; null where it did not
 }
 
 // TargetInfo is what is known of the server.
@@ -113,11 +109,13 @@ type Ladder struct {
 
 // Search accounts for the exact search after the ladder.
 type Search struct {
-	Requests  int      `json:"requests"` // beyond the ladder
-	Tokens    int      `json:"tokens"`
-	Seconds   float64  `json:"seconds"` // of its steps; pauses not included
-	Confirmed bool     `json:"confirmed"`
-	Drift     bool     `json:"drift"`
-	Doubts    []string `json:"doubts"` // what speaks against the server being one and the same throughout
-	Notes     []string `json:"notes"`  // what it did, step by step, for people
+	Requests  int             `json:"requests"` // beyond the ladder
+	Tokens    int             `json:"tokens"`
+	Seconds   float64         `json:"seconds"` // of its steps; pauses not included
+	Confirmed bool            `json:"confirmed"`
+	Drift     bool            `json:"drift"`      // the server changed
+	Doubts    []string        `json:"doubts"`     // what speaks against the server being one and the same throughout
+	Changes   []Change        `json:"changes"`    // moments at which it became another one; the answer is that of the time since the last
+	RunSpread analysis.Number `json:"run_spread"` // by how much runs of one load differ, as a share: relative standard deviation
+	Notes     []string        `json:"notes"`      // what it did, step by step, for people
 }

@@ -1,12 +1,9 @@
 package sweep
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"math"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/capfind/capfind/analysis"
@@ -79,232 +76,59 @@ type SoakTrend struct {
 	Sentence string          `json:"sentence"`
 }
 
-// soakKeeps is how many requests a soak keeps whole. A run of hours must stay in
-// bounded memory; the slices count every request all the same.
-const soakKeeps = 100_000
-
-// soak is a soak under way.
-type soak struct {
-	cfg    SoakConfig
-	answer *SoakAnswer
-	width  time.Duration
-	offset time.Duration // what an earlier, interrupted run has behind it
-	open   slice
-	prompt int // number of the run's first prompt
-	count  int
-	kept   []loadgen.Sample
-	closed func(*soak)
+// LongRun runs one load for long and tests whether the server degrades. It goes on
+// where an interrupted one has ended.
+type LongRun struct {
+	Soak  SoakConfig
+	Rules StopRules
 }
 
-// slice is one being filled.
-type slice struct {
-	index             int
-	completed, failed int
-	tokens            int
-	ttft, tpot, e2e   meanOf
+// Next is the rest of the run, then the answer.
+func (l LongRun) Next(h History) (*Order, Answer) {
+	q := l.Soak.withDefaults()
+	left := q.Duration - soaked(h.Slices)
+	if h.End == nil && left > 0 && len(h.Steps) == 0 {
+		o := q.order(analysis.PhasePoint)
+		o.Requests, o.Duration, o.Rules = 0, left, l.Rules
+		o.Rules.MinThroughputGain = 0 // it compares with another step
+		o.Slice = max(q.Duration/time.Duration(q.Slices), time.Second)
+		return o, Answer{}
+	}
+	return nil, l.answer(h, q)
 }
 
-type meanOf struct {
-	sum float64
-	n   int
-}
-
-func (m *meanOf) add(d time.Duration, ok bool) {
-	if ok {
-		m.sum += d.Seconds()
-		m.n++
+func (l LongRun) answer(h History, q SoakConfig) Answer {
+	a := &SoakAnswer{Slices: h.Slices, Trends: soakTrends(h.Slices, q.MaxDegradation)}
+	a.Degrades = slices.ContainsFunc(a.Trends, func(t SoakTrend) bool { return t.Degrades })
+	out := Answer{Steps: h.Steps, Soak: a, Warnings: remarks(h.Steps, h.Crashes, l.Rules)}
+	if len(h.Steps) == 0 {
+		out.Verdict, out.Sentence = Interrupted, "interrupted before anything was measured"
+		return out
 	}
-}
-
-func (m meanOf) number() analysis.Number {
-	if m.n == 0 {
-		return analysis.Number{}
-	}
-	return loadgen.Known(m.sum / float64(m.n))
-}
-
-// Soak runs one load for long and tests whether the server degrades: Met or
-// NotMet. It goes on where an interrupted one has ended.
-func (c *Controller) Soak(ctx context.Context, q SoakConfig) (*Result, error) {
-	if q.Duration <= 0 {
-		return nil, errors.New("a soak needs a duration, e.g. 1h")
-	}
-	s := c.begin("soak")
-	q = q.withDefaults()
-	if s.r.Soak == nil {
-		s.r.Soak = &SoakAnswer{}
-	}
-	k := &soak{cfg: q, answer: s.r.Soak, width: max(q.Duration/time.Duration(q.Slices), time.Second)}
-	if n := len(k.answer.Slices); n > 0 {
-		last := k.answer.Slices[n-1]
-		k.offset = time.Duration((last.AtSeconds + last.Seconds) * float64(time.Second))
-	}
-	err := s.soakRun(ctx, k)
-	return s.close(err, func() { s.soakAnswer(k) })
-}
-
-func (s *session) soakRun(ctx context.Context, k *soak) error {
-	left := k.cfg.Duration - k.offset
-	if left <= 0 {
-		return nil
-	}
-	k.prompt = s.r.Spent.Prompts
-	first := len(k.answer.Slices)
-	stop := s.keepSnapshots(k)
-	o := k.cfg.order(analysis.PhasePoint)
-	o.requests, o.duration, o.partial = 0, left, true
-	o.rules = s.soakRules()
-	o.collect = k.sample
-	o.lost = func(*loadgen.Sample) bool { return false }
-	o.kept = func() []loadgen.Sample {
-		stop() // the step is stored next: a snapshot must neither get in its way nor come after it
-		return k.kept
-	}
-	step, err := s.measure(ctx, o)
-	stop() // where there was no run
-	k.finish()
-	s.memory(k, first, step.StartedAt)
-	return err
-}
-
-// soakRules leave out what compares with another step.
-func (s *session) soakRules() *StopRules {
-	rules := s.Stop
-	rules.MinThroughputGain = 0
-	return &rules
-}
-
-// sample counts a finished request. It runs on the generator's path.
-func (k *soak) sample(x *loadgen.Sample) {
-	if x.Class == loadgen.Cancelled {
-		return
-	}
-	k.count++
-	if len(k.kept) < soakKeeps {
-		k.kept = append(k.kept, *x)
-	}
-	for at := int(x.End / k.width); k.open.index < at; {
-		k.close(k.width)
-	}
-	switch {
-	case x.Class == loadgen.Success:
-		k.open.completed++
-		k.open.tokens += x.OutputTokens
-		k.open.ttft.add(x.TTFT())
-		k.open.tpot.add(x.TPOT())
-		k.open.e2e.add(x.E2E())
-	case x.Class.ServerFailure():
-		k.open.failed++
-	}
-}
-
-// close ends the open slice and begins the next one.
-func (k *soak) close(width time.Duration) {
-	o := &k.open
-	sec := width.Seconds()
-	k.answer.Slices = append(k.answer.Slices, SoakSlice{
-		AtSeconds: (k.offset + time.Duration(o.index)*k.width).Seconds(), Seconds: sec, Completed: o.completed, Failed: o.failed,
-		RequestThroughput: float64(o.completed) / sec, OutputThroughput: float64(o.tokens) / sec,
-		TTFT: o.ttft.number(), TPOT: o.tpot.number(), E2E: o.e2e.number(),
-	})
-	k.open = slice{index: o.index + 1}
-	if k.closed != nil {
-		k.closed(k)
-	}
-}
-
-// finish closes the last slice where enough of it was run.
-func (k *soak) finish() {
-	k.closed = nil
-	if k.open.completed+k.open.failed > 0 && len(k.answer.Slices) < k.cfg.Slices {
-		k.close(k.width)
-	}
-	k.answer.Kept = len(k.kept)
-}
-
-// keepSnapshots stores the result whenever a slice is closed, from a goroutine
-// of its own: a slow disk must not hold up the load. What it stores is a copy,
-// for the result itself belongs to the run under way. stop waits for the last one;
-// further calls do nothing.
-func (s *session) keepSnapshots(k *soak) (stop func()) {
-	if s.Journal == nil {
-		return func() {}
-	}
-	snapshots := make(chan Result, 1)
-	done := make(chan struct{})
-	var trouble error // belongs to the goroutine until done is closed
-	base := *s.r
-	k.closed = func(k *soak) {
-		now := base
-		now.Spent = s.r.Spent
-		now.Spent.Prompts = k.prompt + k.count + k.cfg.Concurrency
-		now.Soak = &SoakAnswer{Slices: slices.Clone(k.answer.Slices)}
-		select {
-		case snapshots <- now:
-		default: // the disk is behind; the next one holds this one too
-		}
-	}
-	go func() {
-		defer close(done)
-		for r := range snapshots {
-			if err := s.Journal.Save(&r); err != nil {
-				trouble = err
-			}
-		}
-	}()
-	return sync.OnceFunc(func() {
-		k.closed = nil
-		close(snapshots)
-		<-done
-		if trouble != nil {
-			s.warn("the result could not be stored while the soak ran: %v", trouble)
-		}
-	})
-}
-
-// memory fills in what the server's metrics said of its memory in each slice.
-func (s *session) memory(k *soak, first int, started time.Time) {
-	if s.Telemetry == nil {
-		return
-	}
-	for i := first; i < len(k.answer.Slices); i++ {
-		x := &k.answer.Slices[i]
-		from := started.Add(time.Duration(x.AtSeconds*float64(time.Second)) - k.offset)
-		if t, ok := s.Telemetry.Window(from, from.Add(k.width)); ok {
-			x.ResidentBytes = t.ResidentBytes
-		}
-	}
-}
-
-func (s *session) soakAnswer(k *soak) {
-	r := s.r
-	k.answer.Trends = s.trends(k)
-	k.answer.Degrades = slices.ContainsFunc(k.answer.Trends, func(t SoakTrend) bool { return t.Degrades })
-	if len(r.Steps) == 0 {
-		r.Verdict, r.Sentence = Interrupted, "interrupted before anything was measured"
-		return
-	}
-	step := &r.Steps[len(r.Steps)-1]
-	r.Verdict, r.Sentence = verdictOf(step), stepWords(step)
-	for _, t := range k.answer.Trends {
+	step := &h.Steps[len(h.Steps)-1]
+	a.Kept = step.Whole.Completed + step.Whole.Failed
+	out.Verdict, out.Sentence = verdictOf(step), stepWords(step)
+	for _, t := range a.Trends {
 		if t.Degrades {
-			r.Verdict, r.Sentence = NotMet, r.Sentence+"; degrades: "+t.Sentence
+			out.Verdict, out.Sentence = NotMet, out.Sentence+"; degrades: "+t.Sentence
 		}
 	}
-	if r.Verdict == Met {
-		r.Sentence += "; no degradation over " + span(s.soaked(k))
+	if out.Verdict == Met {
+		out.Sentence += "; no degradation over " + span(soaked(h.Slices))
 	}
-	if !r.Complete {
-		r.Verdict = Interrupted
+	if !h.complete() {
+		out.Verdict = Interrupted
 	}
+	return out
 }
 
-func (s *session) soaked(k *soak) time.Duration {
-	n := len(k.answer.Slices)
+// soaked is how long a soak has run.
+func soaked(slices []SoakSlice) time.Duration {
+	n := len(slices)
 	if n == 0 {
 		return 0
 	}
-	last := k.answer.Slices[n-1]
+	last := slices[n-1]
 	return time.Duration((last.AtSeconds + last.Seconds) * float64(time.Second))
 }
 
@@ -313,9 +137,8 @@ func (s *session) soaked(k *soak) time.Duration {
 // twenty is allowed to all of them.
 const independentTests = 3
 
-// trends tests every figure of the slices for a change for the worse.
-func (s *session) trends(k *soak) []SoakTrend {
-	v := k.answer.Slices
+// soakTrends tests every figure of the slices for a change for the worse.
+func soakTrends(v []SoakSlice, gate float64) []SoakTrend {
 	if len(v) > 2 {
 		v = v[1 : len(v)-1] // the ramp, and a last slice that is not whole
 	}
@@ -331,7 +154,7 @@ func (s *session) trends(k *soak) []SoakTrend {
 	}
 	var out []SoakTrend
 	for _, f := range figures {
-		series := analysis.Series{Metric: f.name, HigherOK: f.higherOK, Gate: k.cfg.MaxDegradation, Tests: independentTests}
+		series := analysis.Series{Metric: f.name, HigherOK: f.higherOK, Gate: gate, Tests: independentTests}
 		for i := range v {
 			if n, ok := f.of(&v[i]).Value(); ok {
 				series.At, series.Values = append(series.At, v[i].AtSeconds), append(series.Values, n)

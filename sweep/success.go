@@ -1,58 +1,53 @@
 package sweep
 
 import (
-	"context"
 	"fmt"
 	"math"
-	"slices"
 
 	"github.com/capfind/capfind/analysis"
 	"github.com/capfind/capfind/loadgen"
 )
 
-// success brackets the concurrency at which requests begin to fail: a cliff
-// until it lies between two neighbours, a slope until its interval is narrow or
-// has cost enough.
-func (h *hunt) success(ctx context.Context) error {
-	bad := firstBad(h.r.Steps)
-	if bad == nil || !breaks(bad, RuleSuccess) {
+// maxSuccessProbes bounds the search for a cliff.
+const maxSuccessProbes = 12
+
+// success brackets the concurrency at which requests begin to fail: a cliff until it
+// lies between two neighbours, a slope until its interval is narrow or has cost
+// enough.
+func (e *evidence) success() *Order {
+	bad := e.firstBad()
+	if bad == nil || bad.ClientLimited() || !breaks(bad, RuleSuccess) {
 		return nil
 	}
-	for probes := 0; ; {
-		good, fails := h.successBracket()
-		c := analysis.SuccessCrossing(h.successes(), h.Stop.MinSuccessRate)
-		waves := h.waves()
-		var n int
-		var why string
-		if h.gradual() {
-			exact := c.Confidence.IsKnown() && halfWidth(c) <= near(c.At.Or(0))
-			nowhere := !c.At.IsKnown() // the probes speak against the ladder: its step is run again
-			if (exact || nowhere) && h.probes() >= enoughProbes || h.searchSpent().Requests > h.Config.SearchRequests {
-				return nil
-			}
-			n, why = h.slopeGuess(c)
-			waves = max(waves, h.slopeProbe()/float64(n))
-		} else {
-			if probes++; probes > maxSuccessProbes || h.closed(good, fails) {
-				return nil
-			}
-			n, why = h.cliffGuess(good, fails)
-			if h.rateLimited() {
-				// A bucket that was full lets through what the rate would not.
-				waves = max(waves, leastSlopeProbe/float64(n))
-			}
+	good, fails := e.successBracket()
+	waves := e.waves()
+	if e.gradual() {
+		c := analysis.SuccessCrossing(e.successes(), e.ask.Rules.MinSuccessRate)
+		exact := c.Confidence.IsKnown() && halfWidth(c) <= near(c.At.Or(0))
+		nowhere := !c.At.IsKnown() // the probes speak against the ladder: its step is run again
+		requests, _, _ := spent(e.steps)
+		if (exact || nowhere) && e.probes() >= enoughProbes || requests > e.ask.Config.SearchRequests {
+			return nil
 		}
-		if _, err := h.probe(ctx, n, waves, analysis.PhaseProbe, why); err != nil {
-			return err
-		}
+		n, why := e.slopeGuess(c)
+		return e.probe(n, max(waves, e.slopeProbe()/float64(n)), RuleSuccess, why)
 	}
+	if e.count(RuleSuccess) >= maxSuccessProbes || e.closed(good, fails) {
+		return nil
+	}
+	n, why := e.cliffGuess(good, fails)
+	if e.rateLimited() {
+		// A bucket that was full lets through what the rate would not.
+		waves = max(waves, leastSlopeProbe/float64(n))
+	}
+	return e.probe(n, waves, RuleSuccess, why)
 }
 
 // slopeProbe is how many requests a probe takes where success falls slowly: an
 // eighth of what may be spent, so that the probes spread out and few of their
 // requests go into filling up the load.
-func (h *hunt) slopeProbe() float64 {
-	return max(leastSlopeProbe, float64(h.Config.SearchRequests)/8)
+func (e *evidence) slopeProbe() float64 {
+	return max(leastSlopeProbe, float64(e.ask.Config.SearchRequests)/8)
 }
 
 const leastSlopeProbe = 400
@@ -62,21 +57,21 @@ func halfWidth(c analysis.Crossing) float64 {
 }
 
 // closed reports whether nothing is left between good and bad.
-func (h *hunt) closed(good, bad int) bool {
+func (e *evidence) closed(good, bad int) bool {
 	return float64(bad-good) <= max(1, math.Floor(0.01*float64(good)))
 }
 
 // successBracket is the largest concurrency below which nothing failed the rule
 // and that held itself, and the smallest that broke it.
-func (h *hunt) successBracket() (good, bad int) {
-	bad = h.broken
-	for i := range h.r.Steps {
-		if s := &h.r.Steps[i]; breaks(s, RuleSuccess) {
+func (e *evidence) successBracket() (good, bad int) {
+	bad = e.broken
+	for i := range e.steps {
+		if s := &e.steps[i]; breaks(s, RuleSuccess) {
 			bad = min(bad, s.Concurrency)
 		}
 	}
-	for i := range h.r.Steps {
-		if s := &h.r.Steps[i]; s.Concurrency < bad && !breaks(s, RuleSuccess) {
+	for i := range e.steps {
+		if s := &e.steps[i]; s.Concurrency < bad && !breaks(s, RuleSuccess) {
 			good = max(good, s.Concurrency)
 		}
 	}
@@ -86,14 +81,14 @@ func (h *hunt) successBracket() (good, bad int) {
 // gradual reports whether success falls slowly: where it still held, requests
 // failed already. A rate limiter may let most of a probe through and then no more:
 // that is no slope.
-func (h *hunt) gradual() bool {
-	if h.rateLimited() {
+func (e *evidence) gradual() bool {
+	if e.rateLimited() {
 		return false
 	}
-	good, _ := h.successBracket()
+	good, _ := e.successBracket()
 	failed, total := 0, 0
-	for i := range h.r.Steps {
-		step := &h.r.Steps[i]
+	for i := range e.steps {
+		step := &e.steps[i]
 		if n := float64(step.Concurrency); n <= float64(good) && n >= 0.8*float64(good) {
 			failed += step.Whole.Failed
 			total += step.Whole.Failed + step.Whole.Completed
@@ -105,12 +100,12 @@ func (h *hunt) gradual() bool {
 // successes are the counts that a slope is estimated from. The ladder's steps next
 // to it were chosen by their own counts, the one for having passed and the other
 // for having failed: once the probes can speak, which were not, both are left out.
-func (h *hunt) successes() []analysis.Successes {
-	steps := h.r.Steps
-	if h.gradual() && h.probes() >= enoughProbes {
+func (e *evidence) successes() []analysis.Successes {
+	steps := e.steps
+	if e.gradual() && e.probes() >= enoughProbes {
 		steps = nil
-		for _, s := range h.r.Steps {
-			if s.Phase != analysis.PhaseLadder || s.Concurrency < h.last {
+		for _, s := range e.steps {
+			if s.Phase != analysis.PhaseLadder || s.Concurrency < e.last {
 				steps = append(steps, s)
 			}
 		}
@@ -122,44 +117,32 @@ func (h *hunt) successes() []analysis.Successes {
 const enoughProbes = 3
 
 // probes counts the steps that are not the ladder's.
-func (h *hunt) probes() int {
+func (e *evidence) probes() int {
 	n := 0
-	for i := range h.r.Steps {
-		if h.r.Steps[i].Phase != analysis.PhaseLadder {
+	for i := range e.steps {
+		if e.steps[i].Phase != analysis.PhaseLadder {
 			n++
 		}
 	}
 	return n
 }
 
-func (h *hunt) searchSpent() Spent {
-	var spent Spent
-	for i := range h.r.Steps {
-		if h.r.Steps[i].Phase != analysis.PhaseLadder {
-			n, tokens := costOf(&h.r.Steps[i])
-			spent.Requests += n
-			spent.Tokens += tokens
-		}
-	}
-	return spent
-}
-
 // slopeGuess is where to look next for the end of a success rate that falls
 // slowly: around the estimate where there is one, else across the whole stretch,
 // and there where least was measured. A single step says little here, so that no
 // bracket is drawn from one.
-func (h *hunt) slopeGuess(c analysis.Crossing) (int, string) {
-	from, to := float64(h.last), 1.2*float64(h.broken)
+func (e *evidence) slopeGuess(c analysis.Crossing) (int, string) {
+	from, to := float64(e.last), 1.2*float64(e.broken)
 	if at, ok := c.At.Value(); ok && c.Confidence.IsKnown() {
 		from, to = min(c.Low.Or(at), 0.85*at), max(c.High.Or(at), 1.2*at)
 	}
 	// Some points must lie above: at the failing step itself hardly more requests
 	// fail than are allowed, or it would not be a slope.
-	to = min(to, 1.3*float64(h.broken))
+	to = min(to, 1.3*float64(e.broken))
 	best, least := 1, math.MaxInt
 	for _, f := range []float64{0.5, 1, 0.75, 0.25} {
 		n := max(1, int(math.Round(from+f*(to-from))))
-		if done := h.requestsAt(n); done < least {
+		if done := e.requestsAt(n); done < least {
 			best, least = n, done
 		}
 	}
@@ -167,10 +150,10 @@ func (h *hunt) slopeGuess(c analysis.Crossing) (int, string) {
 }
 
 // requestsAt counts the requests that finished at about a concurrency.
-func (h *hunt) requestsAt(n int) int {
+func (e *evidence) requestsAt(n int) int {
 	total := 0
-	for i := range h.r.Steps {
-		if s := &h.r.Steps[i]; math.Abs(float64(s.Concurrency-n)) < 0.025*float64(n) {
+	for i := range e.steps {
+		if s := &e.steps[i]; math.Abs(float64(s.Concurrency-n)) < 0.025*float64(n) {
 			total += s.Whole.Completed + s.Whole.Failed
 		}
 	}
@@ -178,9 +161,9 @@ func (h *hunt) requestsAt(n int) int {
 }
 
 // cliffGuess is where to look next for the edge of a cliff.
-func (h *hunt) cliffGuess(good, bad int) (int, string) {
-	inside := func(n int) bool { return n > good && n < bad && !h.tried(n) }
-	if k, ok := h.diedAt(); ok {
+func (e *evidence) cliffGuess(good, bad int) (int, string) {
+	inside := func(n int) bool { return n > good && n < bad && !e.tried(n) }
+	if k, ok := e.diedAt(); ok {
 		if inside(k - 1) {
 			return k - 1, fmt.Sprintf("the server died with %d in flight", k)
 		}
@@ -188,7 +171,7 @@ func (h *hunt) cliffGuess(good, bad int) (int, string) {
 			return k, "one above where it held"
 		}
 	}
-	if served, ok := h.served(); ok {
+	if served, ok := e.served(); ok {
 		if n := int(math.Floor(served + 0.5)); inside(n) {
 			return n, fmt.Sprintf("%.1f were being served while others were turned away", served)
 		}
@@ -196,10 +179,10 @@ func (h *hunt) cliffGuess(good, bad int) (int, string) {
 			return n, "just above what was served while others were turned away"
 		}
 	}
-	return h.between(good, bad)
+	return halfway(good, bad)
 }
 
-func (h *hunt) between(good, bad int) (int, string) {
+func halfway(good, bad int) (int, string) {
 	mid := (good + bad) / 2
 	if float64(bad) > 1.5*float64(good) {
 		mid = int(math.Round(math.Sqrt(float64(good) * float64(bad))))
@@ -207,14 +190,10 @@ func (h *hunt) between(good, bad int) (int, string) {
 	return min(max(mid, good+1), bad-1), fmt.Sprintf("between %d, where requests succeed, and %d, where they do not", good, bad)
 }
 
-func (h *hunt) tried(n int) bool {
-	return slices.ContainsFunc(h.r.Steps, func(s analysis.Step) bool { return s.Concurrency == n })
-}
-
 // diedAt is the smallest number in flight at which the server died.
-func (h *hunt) diedAt() (int, bool) {
+func (e *evidence) diedAt() (int, bool) {
 	least := 0
-	for _, c := range h.r.Crashes {
+	for _, c := range e.crashes {
 		if n := int(c.InFlight.Or(0)); n > 0 && (least == 0 || n < least) {
 			least = n
 		}
@@ -224,10 +203,10 @@ func (h *hunt) diedAt() (int, bool) {
 
 // served is how many requests were in service, by Little's law, while a server
 // turned others away: of the step with the fewest failures that it is known for.
-func (h *hunt) served() (float64, bool) {
+func (e *evidence) served() (float64, bool) {
 	best, found, rate := 0.0, false, 0.0
-	for i := range h.r.Steps {
-		s := &h.r.Steps[i]
+	for i := range e.steps {
+		s := &e.steps[i]
 		if !breaks(s, RuleSuccess) || !turnedAway(s) {
 			continue
 		}
@@ -244,17 +223,100 @@ func (h *hunt) served() (float64, bool) {
 	return best, found
 }
 
-// turnedAway reports whether the failures were answers: refusals, not silence.
-func turnedAway(s *analysis.Step) bool {
-	refused, others := 0, 0
-	for class, n := range s.Failures {
-		switch class {
-		case loadgen.HTTP429, loadgen.HTTP5xx:
-			refused += n
-		case loadgen.Cancelled, loadgen.ClientLimit:
-		default:
-			others += n
+// successLimit is exact where the bracket has closed around a cliff. Under a rate
+// limiter, whether one probe passes is a matter of its length and luck: what was
+// served while others were turned away is the better estimate.
+func (e *evidence) successLimit(l analysis.Limit) analysis.Limit {
+	good, bad := e.successBracket()
+	if !e.gradual() && e.closed(good, bad) {
+		at, low, high := float64(good), float64(good), float64(bad-1)
+		note := fmt.Sprintf("a cliff: held at %d, broken at %d", good, bad)
+		if served, ok := e.served(); ok && e.rateLimited() && math.Abs(served-at) < 0.1*at {
+			at = math.Floor(served)
+			luck := e.burstLuck(at)
+			low, high = min(low, at)-luck, max(high, math.Ceil(served), at+luck)
+			note += "; a rate limiter lets bursts pass and stops others, so that one more or less makes no difference in the long run"
+		}
+		return analysis.Limit{Concurrency: loadgen.Known(at), Low: loadgen.Known(low), High: loadgen.Known(high),
+			Confidence: loadgen.Known(0.95), BoundBy: RuleSuccess, Note: note}
+	}
+	if k, ok := e.diedAt(); ok && good < k && k <= bad {
+		l.High = loadgen.Known(float64(k)) // nothing was measured between
+		return l
+	}
+	exact := analysis.SuccessLimit(e.successes(), e.ask.Rules.MinSuccessRate)
+	if exact.Confidence.IsKnown() {
+		if e.gradual() {
+			exact.Note = e.slopeNote(&exact)
+		}
+		return exact
+	}
+	if e.gradual() {
+		// A single step that passed or failed says little on a slope.
+		from, to := exact.Low.Or(float64(e.last)), exact.High.Or(float64(e.broken))
+		l.Concurrency, l.Low, l.High = loadgen.Known(from), loadgen.Known(from), loadgen.Known(to)
+	}
+	l.Note = exact.Note
+	return l
+}
+
+// slopeNote says why an interval stayed wide, and what a narrow one would take:
+// each halving of the interval takes four times as many requests.
+func (e *evidence) slopeNote(l *analysis.Limit) string {
+	half := (l.High.Or(math.Inf(1)) - l.Low.Or(0)) / 2
+	want := near(l.Concurrency.Or(0))
+	requests, _, _ := spent(e.steps)
+	done := float64(requests)
+	if half <= want || math.IsInf(half, 1) || done == 0 {
+		return ""
+	}
+	more := done * half * half / want / want
+	return fmt.Sprintf("the success rate falls slowly with the load, which %.0f requests tell to within %.0f; to within %.0f would take about %s (sweep.search_requests)",
+		done, math.Ceil(half), math.Ceil(want), roundUp(more))
+}
+
+// roundUp writes a number with two digits, upwards.
+func roundUp(v float64) string {
+	unit := math.Pow(10, math.Floor(math.Log10(v))-1)
+	return fmt.Sprintf("%.0f", math.Ceil(v/unit)*unit)
+}
+
+// burstLuck is by how many requests in flight a probe of a few hundred may be wrong
+// about a rate limiter: answers of random lengths end, and make room for the next
+// request, in bursts of about the root of their number, and half of such a burst
+// decides whether the bucket runs empty. Counted on a simulated one with a limit of
+// 28 at c = 1: of a hundred answers ninety lay from 25 to 29.
+func (e *evidence) burstLuck(at float64) float64 {
+	return max(1, math.Round(e.spread()*math.Sqrt(at)/2))
+}
+
+// rateLimited reports whether requests failed by being too many a second.
+func (e *evidence) rateLimited() bool {
+	limited, others := 0, 0
+	for i := range e.steps {
+		for class, n := range e.steps[i].Failures {
+			switch {
+			case class == loadgen.HTTP429:
+				limited += n
+			case class.ServerFailure():
+				others += n
+			}
 		}
 	}
-	return refused > others
+	return limited > others && !e.queues()
 }
+
+// queues reports whether requests wait for others before they are served: a server
+// that says 429 then does so because its queue is full, not because of a rate.
+func (e *evidence) queues() bool {
+	for i := range e.steps {
+		if l := e.steps[i].Level; l != nil && queued(e.steps, i) > waitsNoticeably*l.Mean().Residence {
+			return true
+		}
+	}
+	return false
+}
+
+// waitsNoticeably is the share of the time in system spent waiting for a slot that
+// is more than a prefill's own ups and downs.
+const waitsNoticeably = 0.1

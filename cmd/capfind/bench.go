@@ -24,6 +24,8 @@ import (
 	"github.com/capfind/capfind/loadgen/probe"
 	"github.com/capfind/capfind/loadgen/prompt"
 	"github.com/capfind/capfind/sweep"
+	"github.com/capfind/capfind/sweep/control"
+	"github.com/capfind/capfind/sweep/store"
 )
 
 // readyWait is how long a server that is still loading its model is waited for.
@@ -42,7 +44,7 @@ type bench struct {
 	engine  *loadgen.Engine
 	scraper *telemetry.Scraper
 	console *terminal.Console
-	store   *sweep.Store
+	store   *store.Store
 	result  *sweep.Result
 	closers []func()
 }
@@ -163,12 +165,12 @@ func (b *bench) openResult(command, resume string) error {
 		b.result = &sweep.Result{Command: command}
 		return checkPlace(b.file.Output.Dir)
 	}
-	store, result, err := sweep.Open(resume)
+	kept, result, err := store.Open(resume)
 	if err != nil {
 		return err
 	}
-	b.store, b.result = store, result
-	b.onClose(func() { store.Close() })
+	b.store, b.result = kept, result
+	b.onClose(func() { kept.Close() })
 	if b.file.Workload.Seed == 0 {
 		b.file.Workload.Seed = result.Seed
 	}
@@ -260,12 +262,12 @@ func (b *bench) makeDirectory() error {
 		if err != nil {
 			return err
 		}
-		if b.store, err = sweep.Create(dir); err != nil {
+		if b.store, err = store.Create(dir); err != nil {
 			return err
 		}
 		b.onClose(func() { b.store.Close() })
 	}
-	return sweep.WriteFile(filepath.Join(b.store.Dir(), "config.yaml"), b.file.YAML())
+	return store.WriteFile(filepath.Join(b.store.Dir(), "config.yaml"), b.file.YAML())
 }
 
 // describe writes into the result what is known before the first request.
@@ -328,21 +330,12 @@ func (b *bench) startTelemetry() error {
 	return nil
 }
 
-// controller is the one who asks the question.
-func (b *bench) controller() *sweep.Controller {
-	c := controllerFor(b.file)
-	c.Generator, c.Observer, c.Journal = b.engine, b.console, b.store
-	c.Telemetry, c.Health = b.scraper, b.found
-	c.Drain, c.Result = b.interrupt.requested(), b.result
-	return c
-}
-
-// controllerFor is a controller that knows the question, and nobody to ask.
-func controllerFor(f *config.File) *sweep.Controller {
-	w := f.Workload
-	load := sweep.Workload{SharedPrefix: w.Dataset == prompt.SharedPrefix || w.Dataset == prompt.Conversation || !w.Unique}
-	if w.Path == "" { // a data set has lengths of its own
-		load.PromptTokens, load.OutputTokens = float64(w.InputLen+w.PrefixLen), float64(w.OutputLen)
+// controller is the one who measures.
+func (b *bench) controller() *control.Controller {
+	f := b.file
+	return &control.Controller{
+		Generator: b.engine, Config: f.Sweep, Workload: workload(f), Seed: f.Workload.Seed,
+		Observer: b.console, Journal: b.store, Telemetry: b.scraper, Health: b.found,
+		Drain: b.interrupt.requested(), Result: b.result,
 	}
-	return &sweep.Controller{Config: f.Sweep, Stop: f.Stop, Band: f.Recommend, Workload: load, Seed: w.Seed}
 }

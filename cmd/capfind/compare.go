@@ -12,7 +12,7 @@ import (
 
 	"github.com/capfind/capfind/loadgen"
 	"github.com/capfind/capfind/report"
-	"github.com/capfind/capfind/sweep"
+	"github.com/capfind/capfind/sweep/store"
 )
 
 func (a *app) compareCommand() *cli.Command {
@@ -146,10 +146,10 @@ func (a *app) writeComparison(c *report.Comparison, parent string) (page string,
 		return "", fmt.Errorf("no directory for the page can be made: %w", err)
 	}
 	page = filepath.Join(dir, "comparison.html")
-	if err := sweep.WriteFile(page, html.Bytes()); err != nil {
+	if err := store.WriteFile(page, html.Bytes()); err != nil {
 		return "", err
 	}
-	return page, sweep.WriteFile(filepath.Join(dir, "comparison.md"), markdown.Bytes())
+	return page, store.WriteFile(filepath.Join(dir, "comparison.md"), markdown.Bytes())
 }
 
 func (a *app) printComparison(c *report.Comparison, format, page string) error {

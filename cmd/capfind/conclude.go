@@ -8,6 +8,7 @@ import (
 	"github.com/capfind/capfind/loadgen"
 	"github.com/capfind/capfind/report"
 	"github.com/capfind/capfind/sweep"
+	"github.com/capfind/capfind/sweep/control"
 )
 
 // conclude writes the report, prints the result and says how it ended. The
@@ -17,7 +18,7 @@ func (b *bench) conclude(r *sweep.Result, measured error, format string) error {
 	if r == nil {
 		return measured
 	}
-	var lost *sweep.StoreError
+	var lost *control.StoreError
 	if errors.As(measured, &lost) {
 		// No report: it would have no more room than the result.
 		return fmt.Errorf("%w\n%s; then go on with: capfind %s --resume %s", measured, remedy(measured), r.Command, b.store.Dir())

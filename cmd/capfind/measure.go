@@ -1,13 +1,13 @@
 package main
 
 import (
-	"context"
 	"time"
 
 	"github.com/urfave/cli/v2"
 
 	"github.com/capfind/capfind/cmd/capfind/flags"
 	"github.com/capfind/capfind/internal/config"
+	"github.com/capfind/capfind/loadgen/prompt"
 	"github.com/capfind/capfind/sweep"
 )
 
@@ -16,44 +16,52 @@ import (
 var loadSections = []flags.Section{"preset", "target", "workload", "load", "stop", "telemetry", "output", "report",
 	"sweep.start", "sweep.error_hold", "sweep.budget"}
 
-// question is what a command asks of the controller.
-type question struct {
-	ask func(ctx context.Context, c *sweep.Controller) (*sweep.Result, error)
-	// plan is what that takes, where a single request takes so long.
-	plan func(c *sweep.Controller, response time.Duration) sweep.Plan
-}
-
-// asking is the question q, by the method of the controller that answers it and the
-// one that says what that takes.
-func asking[Q any](q Q, ask func(*sweep.Controller, context.Context, Q) (*sweep.Result, error), plan func(*sweep.Controller, Q, time.Duration) sweep.Plan) question {
-	return question{
-		ask:  func(ctx context.Context, c *sweep.Controller) (*sweep.Result, error) { return ask(c, ctx, q) },
-		plan: func(c *sweep.Controller, response time.Duration) sweep.Plan { return plan(c, q, response) },
-	}
-}
-
-// measure runs a command that loads a server: read, set up, ask, conclude.
-func (a *app) measure(c *cli.Context, sections []flags.Section, prepare func(*config.File) (question, error)) error {
+// measure runs a command that loads a server: read, set up, ask, conclude. The result
+// is nil where nothing was measured.
+func (a *app) measure(c *cli.Context, sections []flags.Section, prepare func(*config.File) (sweep.Planned, error)) (*sweep.Result, error) {
 	out := c.String("format")
 	f, err := a.configFor(c, sections...)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	q, err := prepare(f)
+	question, err := prepare(f)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if c.Bool("dry-run") {
-		return a.dryRun(c, q.plan(controllerFor(f), c.Duration("response-time")), out)
+		return nil, a.dryRun(c, sweep.Foresee(question, outlook(f, c.Duration("response-time"))), out)
 	}
 	b, err := a.newBench(c.Context, c, f)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer b.close()
-	r, err := q.ask(c.Context, b.controller())
+	r, err := b.controller().Answer(c.Context, c.Command.Name, question)
 	b.console.Close()
-	return b.conclude(r, err, out)
+	return r, b.conclude(r, err, out)
+}
+
+// asking is measure as the action of a command.
+func (a *app) asking(sections []flags.Section, prepare func(*cli.Context, *config.File) (sweep.Planned, error)) cli.ActionFunc {
+	return func(c *cli.Context) error {
+		_, err := a.measure(c, sections, func(f *config.File) (sweep.Planned, error) { return prepare(c, f) })
+		return err
+	}
+}
+
+// outlook is what a dry run goes by.
+func outlook(f *config.File, response time.Duration) sweep.Outlook {
+	return sweep.Outlook{Response: response, Workload: workload(f), Settle: f.Sweep.Settle, Budget: f.Sweep.Budget}
+}
+
+// workload is what a controller must know of the requests.
+func workload(f *config.File) sweep.Workload {
+	w := f.Workload
+	load := sweep.Workload{SharedPrefix: w.Dataset == prompt.SharedPrefix || w.Dataset == prompt.Conversation || !w.Unique}
+	if w.Path == "" { // a data set has lengths of its own
+		load.PromptTokens, load.OutputTokens = float64(w.InputLen+w.PrefixLen), float64(w.OutputLen)
+	}
+	return load
 }
 
 // point is the load that the configuration's load section describes.

@@ -17,6 +17,7 @@ import (
 
 	"github.com/capfind/capfind/internal/simserver"
 	"github.com/capfind/capfind/sweep"
+	"github.com/capfind/capfind/sweep/store"
 )
 
 // A server to kill clients of: a sweep of it takes about a second.
@@ -107,7 +108,7 @@ func TestInterruptAndResume(t *testing.T) {
 			t.Errorf("%v: stdout says\n%s", signal, &stdout)
 		}
 		result := onlyResult(t, dir)
-		r, err := sweep.Load(result)
+		r, err := store.Load(result)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -132,7 +133,7 @@ func finish(t *testing.T, url, result string) *sweep.Result {
 	if code != exitOK && code != exitInconclusive {
 		t.Fatalf("resuming exits with %d:\n%s", code, text)
 	}
-	r, err := sweep.Load(result)
+	r, err := store.Load(result)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -196,7 +197,7 @@ func killedOnce(t *testing.T, url string) {
 	time.Sleep(after)
 	_ = cmd.Process.Kill()
 	_ = cmd.Wait()
-	found, err := filepath.Glob(filepath.Join(dir, "*", sweep.ResultFile))
+	found, err := filepath.Glob(filepath.Join(dir, "*", store.ResultFile))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -204,7 +205,7 @@ func killedOnce(t *testing.T, url string) {
 		return // killed before the first step was stored: there is nothing to go on with
 	}
 	result := filepath.Dir(found[0])
-	before, err := sweep.Load(result)
+	before, err := store.Load(result)
 	if err != nil {
 		t.Fatalf("after %v: %v", after, err)
 	}
@@ -237,7 +238,7 @@ func TestBrokenPipe(t *testing.T) {
 	if code := exitCodeOf(t, err); code != exitFailure {
 		t.Errorf("exit code %d, want %d", code, exitFailure)
 	}
-	if res, err := sweep.Load(onlyResult(t, dir)); err != nil || !res.Complete {
+	if res, err := store.Load(onlyResult(t, dir)); err != nil || !res.Complete {
 		t.Errorf("the result is lost: %v", err)
 	}
 }
@@ -259,7 +260,7 @@ func TestDiskFull(t *testing.T) {
 	}
 	result := onlyResult(t, dir)
 	for _, want := range []string{
-		"writing " + filepath.Join(result, sweep.ResultFile) + ": file too large", "ulimit -f",
+		"writing " + filepath.Join(result, store.ResultFile) + ": file too large", "ulimit -f",
 		"go on with: capfind sweep --resume " + result,
 	} {
 		if !strings.Contains(stderr.String(), want) {
@@ -272,7 +273,7 @@ func TestDiskFull(t *testing.T) {
 	if left, _ := filepath.Glob(filepath.Join(result, ".*.tmp")); len(left) > 0 {
 		t.Errorf("left behind: %v", left)
 	}
-	before, err := sweep.Load(result)
+	before, err := store.Load(result)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -21,12 +21,10 @@ func (a *app) qpsCommand() *cli.Command {
 		Flags: append([]cli.Flag{
 			&cli.Float64Flag{Name: "share", Value: 0.95, Usage: "of the rate that must be reached"},
 		}, benchFlags(sections...)...),
-		Action: func(c *cli.Context) error {
-			return a.measure(c, sections, func(f *config.File) (question, error) {
-				q, err := qpsOf(f, c.Float64("share"))
-				return asking(q, (*sweep.Controller).QPS, (*sweep.Controller).PlanQPS), err
-			})
-		},
+		Action: a.asking(sections, func(c *cli.Context, f *config.File) (sweep.Planned, error) {
+			q, err := qpsOf(f, c.Float64("share"))
+			return sweep.FindConcurrency{Target: q, Rules: f.Stop, Exact: f.Sweep.Exact}, err
+		}),
 	}
 }
 

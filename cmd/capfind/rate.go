@@ -19,19 +19,17 @@ func (a *app) rateCommand() *cli.Command {
 		Flags: append([]cli.Flag{
 			&cli.StringFlag{Name: "from", Usage: "compare with what the sweep in `RESULT` predicts"},
 		}, benchFlags(sections...)...),
-		Action: func(c *cli.Context) error {
-			return a.measure(c, sections, func(f *config.File) (question, error) {
-				q := sweep.RateConfig{Rates: f.Load.Rates, Burstiness: f.Load.Burstiness}
-				if f.Given("load.num_prompts") {
-					q.Requests = f.Load.NumPrompts
-				}
-				if f.Given("load.max_concurrency") {
-					q.Concurrency = f.Load.Concurrency()
-				}
-				var err error
-				q.Closed, err = fromResult(c)
-				return asking(q, (*sweep.Controller).Rate, (*sweep.Controller).PlanRate), err
-			})
-		},
+		Action: a.asking(sections, func(c *cli.Context, f *config.File) (sweep.Planned, error) {
+			q := sweep.RateConfig{Rates: f.Load.Rates, Burstiness: f.Load.Burstiness}
+			if f.Given("load.num_prompts") {
+				q.Requests = f.Load.NumPrompts
+			}
+			if f.Given("load.max_concurrency") {
+				q.Concurrency = f.Load.Concurrency()
+			}
+			var err error
+			q.Closed, err = fromResult(c)
+			return sweep.FindRate{Arrivals: q, Rules: f.Stop, Exact: f.Sweep.Exact, Repeat: f.Sweep.Repeat}, err
+		}),
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/capfind/capfind/internal/terminal"
 	"github.com/capfind/capfind/report"
 	"github.com/capfind/capfind/sweep"
+	"github.com/capfind/capfind/sweep/store"
 )
 
 // metricsFile holds the server's own metrics over time, one scrape a line.
@@ -62,7 +63,7 @@ func (a *app) printResult(dir string, r *sweep.Result, format string, seen bool)
 		if r.Command == "run" && len(r.Steps) > 0 {
 			return a.printPoint(r)
 		}
-		return a.printFile(filepath.Join(dir, sweep.ResultFile))
+		return a.printFile(filepath.Join(dir, store.ResultFile))
 	case "markdown":
 		return a.printFile(filepath.Join(dir, "report.md"))
 	case "csv":

@@ -14,6 +14,7 @@ import (
 	"github.com/capfind/capfind/loadgen"
 	"github.com/capfind/capfind/report"
 	"github.com/capfind/capfind/sweep"
+	"github.com/capfind/capfind/sweep/store"
 )
 
 func (a *app) reportCommand() *cli.Command {
@@ -83,7 +84,7 @@ func (a *app) importFiles(c *cli.Context, files []string, out string) error {
 	if err != nil {
 		return err
 	}
-	store, err := sweep.Create(dir)
+	store, err := store.Create(dir)
 	if err != nil {
 		return err
 	}

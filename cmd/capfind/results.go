@@ -15,21 +15,22 @@ import (
 	"github.com/capfind/capfind/cmd/capfind/flags"
 	"github.com/capfind/capfind/report"
 	"github.com/capfind/capfind/sweep"
+	"github.com/capfind/capfind/sweep/store"
 )
 
 // isResult reports whether a path is a result directory or its result.json.
 func isResult(path string) bool {
-	if filepath.Base(path) == sweep.ResultFile {
+	if filepath.Base(path) == store.ResultFile {
 		return true
 	}
-	_, err := os.Stat(filepath.Join(path, sweep.ResultFile))
+	_, err := os.Stat(filepath.Join(path, store.ResultFile))
 	return err == nil
 }
 
 // readResult reads a result of capfind. A path that leads to none is a matter of
 // usage; a result that is damaged is a failure.
 func readResult(path string) (*sweep.Result, error) {
-	r, err := sweep.Load(path)
+	r, err := store.Load(path)
 	if err != nil && (errors.Is(err, fs.ErrNotExist) || !isResult(path)) {
 		return nil, flags.UsageError{Err: err}
 	}
@@ -66,7 +67,7 @@ func vllmFiles(path string) ([]string, error) {
 		files, err = filepath.Glob(filepath.Join(path, "*.json"))
 	}
 	if err == nil && len(files) == 0 {
-		return nil, usagef("%s holds neither a %s nor JSON files of vLLM's benchmark", path, sweep.ResultFile)
+		return nil, usagef("%s holds neither a %s nor JSON files of vLLM's benchmark", path, store.ResultFile)
 	}
 	return files, err
 }
@@ -74,7 +75,7 @@ func vllmFiles(path string) ([]string, error) {
 // nameOf is what a result is called beside others.
 func nameOf(path string) string {
 	clean := filepath.Clean(path)
-	if filepath.Base(clean) == sweep.ResultFile {
+	if filepath.Base(clean) == store.ResultFile {
 		clean = filepath.Dir(clean)
 	}
 	if abs, err := filepath.Abs(clean); err == nil {

@@ -16,10 +16,8 @@ func (a *app) runCommand() *cli.Command {
 			"needs no file. Prints vLLM's console block. A requirement of the stop section that does\n" +
 			"not hold ends with exit code 99; --slo adds one, e.g. --slo p99_ttft:2s.",
 		Flags: benchFlags(loadSections...),
-		Action: func(c *cli.Context) error {
-			return a.measure(c, loadSections, func(f *config.File) (question, error) {
-				return asking(point(f), (*sweep.Controller).Point, (*sweep.Controller).PlanPoint), nil
-			})
-		},
+		Action: a.asking(loadSections, func(_ *cli.Context, f *config.File) (sweep.Planned, error) {
+			return sweep.SinglePoint{Load: point(f), Rules: f.Stop}, nil
+		}),
 	}
 }

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"time"
-
 	"github.com/urfave/cli/v2"
 
 	"github.com/capfind/capfind/cmd/capfind/flags"
@@ -23,14 +21,10 @@ func (a *app) soakCommand() *cli.Command {
 			&cli.Float64Flag{Name: "share", Value: sweep.SoakShare, Usage: "of the limit in --from"},
 			&cli.Float64Flag{Name: "max-degradation", Value: 0.10, Usage: "share by which a figure may worsen over the run"},
 		}, benchFlags(loadSections...)...),
-		Action: func(c *cli.Context) error {
-			return a.measure(c, loadSections, func(f *config.File) (question, error) {
-				q, err := soakOf(c, f)
-				return asking(q, (*sweep.Controller).Soak, func(ctl *sweep.Controller, q sweep.SoakConfig, response time.Duration) sweep.Plan {
-					return ctl.PlanPoint(q.LoadPoint, response)
-				}), err
-			})
-		},
+		Action: a.asking(loadSections, func(c *cli.Context, f *config.File) (sweep.Planned, error) {
+			q, err := soakOf(c, f)
+			return sweep.LongRun{Soak: q, Rules: f.Stop}, err
+		}),
 	}
 }
 

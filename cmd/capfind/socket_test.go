@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"github.com/capfind/capfind/internal/simserver"
-	"github.com/capfind/capfind/sweep"
+	"github.com/capfind/capfind/sweep/store"
 )
 
 // A server behind a Unix socket is loaded and watched through it, and needs
@@ -63,7 +63,7 @@ func TestUnixSocket(t *testing.T) {
 	if n := bytes.Count(points, []byte("\n")); n < 4 {
 		t.Errorf("%d readings of the metrics:\n%s", n, points)
 	}
-	r, err := sweep.Load(filepath.Dir(found[0]))
+	r, err := store.Load(filepath.Dir(found[0]))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"fmt"
 
 	"github.com/urfave/cli/v2"
@@ -30,20 +29,13 @@ func (a *app) sweepCommand() *cli.Command {
 }
 
 func (a *app) sweepAction(c *cli.Context) error {
-	var result *sweep.Result
-	err := a.measure(c, sweepSections, func(*config.File) (question, error) {
-		return question{
-			ask: func(ctx context.Context, ctl *sweep.Controller) (r *sweep.Result, err error) {
-				result, err = ctl.Sweep(ctx)
-				return result, err
-			},
-			plan: (*sweep.Controller).Plan,
-		}, nil
+	r, err := a.measure(c, sweepSections, func(f *config.File) (sweep.Planned, error) {
+		return sweep.FindLimit{Config: f.Sweep, Rules: f.Stop, Band: f.Recommend}, nil
 	})
-	if err != nil || result == nil {
+	if err != nil || r == nil {
 		return err
 	}
-	return required(result, c.Int("require-limit"))
+	return required(r, c.Int("require-limit"))
 }
 
 // required holds the limit against --require-limit.

@@ -10,7 +10,7 @@ import (
 
 	"github.com/capfind/capfind/analysis"
 	"github.com/capfind/capfind/loadgen"
-	"github.com/capfind/capfind/sweep"
+	"github.com/capfind/capfind/sweep/control"
 )
 
 // How often the live line is painted on a terminal, and how often a line is
@@ -34,7 +34,7 @@ type Console struct {
 	mu      sync.Mutex
 	header  bool // the table's header has been written
 	steps   []analysis.Step
-	plan    sweep.StepPlan
+	plan    control.StepPlan
 	started time.Time
 	painted bool     // the live line is on the screen
 	said    []string // sentences that need not be said again
@@ -48,8 +48,8 @@ func New(w io.Writer, quiet bool, command string) *Console {
 	return &Console{w: w, names: namingOf(command), style: styleFor(w), live: Is(w), quiet: quiet, now: time.Now}
 }
 
-// StepStarted implements sweep.Observer.
-func (c *Console) StepStarted(p sweep.StepPlan) {
+// StepStarted implements control.Observer.
+func (c *Console) StepStarted(p control.StepPlan) {
 	c.halt()
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -63,7 +63,7 @@ func (c *Console) StepStarted(p sweep.StepPlan) {
 	c.ticking.Go(func() { c.tick(stop) })
 }
 
-// StepDone implements sweep.Observer.
+// StepDone implements control.Observer.
 func (c *Console) StepDone(s analysis.Step) {
 	c.halt()
 	c.mu.Lock()
@@ -93,7 +93,7 @@ func (c *Console) StepDone(s analysis.Step) {
 	}
 }
 
-// Notice implements sweep.Observer.
+// Notice implements control.Observer.
 func (c *Console) Notice(text string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -239,7 +239,7 @@ func (c *Console) paint() {
 }
 
 // progressLine says how far a step has come, from its live counts.
-func (n naming) progressLine(p sweep.StepPlan, elapsed time.Duration) string {
+func (n naming) progressLine(p control.StepPlan, elapsed time.Duration) string {
 	var sent, inFlight, ok, failed, tokens int64
 	if c := p.Progress; c != nil {
 		sent, inFlight, ok, failed, tokens = counts(c)

@@ -11,6 +11,7 @@ import (
 	"github.com/capfind/capfind/analysis"
 	"github.com/capfind/capfind/loadgen"
 	"github.com/capfind/capfind/sweep"
+	"github.com/capfind/capfind/sweep/control"
 )
 
 // Reading a data set is not shown at first, then with what is left of it.
@@ -64,7 +65,7 @@ func TestDuring(t *testing.T) {
 // Once all is done nothing runs at any rate, and nothing is left.
 func TestProgressLine(t *testing.T) {
 	p := &loadgen.Progress{}
-	plan := sweep.StepPlan{Concurrency: 8, NumPrompts: 80, Progress: p}
+	plan := control.StepPlan{Concurrency: 8, NumPrompts: 80, Progress: p}
 	line := func() string { return byConcurrency.progressLine(plan, 4*time.Second) }
 	p.Sent.Store(60)
 	p.InFlight.Store(20)
@@ -137,7 +138,7 @@ func TestStepTable(t *testing.T) {
 // A run that did not come to its end says how to go on, whatever it has.
 func TestUnfinishedAnswer(t *testing.T) {
 	for steps, want := range map[int]string{0: "ended before the first step was finished", 1: "after one step", 3: "after 3 steps"} {
-		r := &sweep.Result{Command: "sweep", Verdict: sweep.Interrupted, Steps: make([]analysis.Step, steps)}
+		r := &sweep.Result{Command: "sweep", Answer: sweep.Answer{Verdict: sweep.Interrupted, Steps: make([]analysis.Step, steps)}}
 		text := answerText(r, style{}, 60, "results/x")
 		for _, want := range []string{want, "Go on with  capfind sweep --resume results/x\n", "Report      results/x/report.html\n"} {
 			if !strings.Contains(text, want) {
@@ -146,10 +147,10 @@ func TestUnfinishedAnswer(t *testing.T) {
 		}
 	}
 	low := &analysis.Recommendation{Low: loadgen.Known(1), High: loadgen.Known(1)}
-	if text := answerText(&sweep.Result{Command: "sweep", Recommendation: low}, style{}, 60, "d"); strings.Contains(text, "Production") {
+	if text := answerText(&sweep.Result{Command: "sweep", Answer: sweep.Answer{Recommendation: low}}, style{}, 60, "d"); strings.Contains(text, "Production") {
 		t.Errorf("a ladder that was cut short recommends:\n%s", text)
 	}
-	if text := answerText(&sweep.Result{Command: "sweep", Recommendation: low, Complete: true}, style{}, 60, "d"); !strings.Contains(text, "set it to 1 request in flight\n") {
+	if text := answerText(&sweep.Result{Command: "sweep", Answer: sweep.Answer{Recommendation: low}, Complete: true}, style{}, 60, "d"); !strings.Contains(text, "set it to 1 request in flight\n") {
 		t.Errorf("one request:\n%s", text)
 	}
 	if text := answerText(&sweep.Result{Command: "sweep", Complete: true}, style{}, 60, "results/x"); strings.Contains(text, "--resume") {
@@ -172,7 +173,7 @@ func TestNextStep(t *testing.T) {
 		{"sweep", sweep.LimitFound, ""},
 		{"run", sweep.NotMet, ""},
 	} {
-		text := answerText(&sweep.Result{Command: tt.command, Verdict: tt.verdict, Complete: true}, style{}, 100, "d")
+		text := answerText(&sweep.Result{Command: tt.command, Answer: sweep.Answer{Verdict: tt.verdict}, Complete: true}, style{}, 100, "d")
 		if tt.want == "" && strings.Contains(text, "Next ") || !strings.Contains(text, tt.want) {
 			t.Errorf("%s, %s: %q is not in\n%s", tt.command, tt.verdict, tt.want, text)
 		}

@@ -1,0 +1,129 @@
+package control_test
+
+import (
+	"math"
+	"math/rand/v2"
+
+	"github.com/capfind/capfind/analysis"
+	"github.com/capfind/capfind/internal/simserver"
+	"github.com/capfind/capfind/loadgen"
+	"github.com/capfind/capfind/sweep"
+)
+
+// drawn is a server of which steps are drawn instead of measured: its steady state in
+// closed form, with the noise of requests within a run and of a speed that wanders
+// from run to run.
+type drawn struct {
+	w      simserver.Worked
+	rng    *rand.Rand
+	within float64 // coefficient of variation of the times of independent requests
+	share  float64 // relative standard deviation of the speed
+	corr   float64 // its correlation time, seconds
+	now    float64 // seconds since the start
+	speed  float64 // logarithm of the slowness at now
+}
+
+func newDrawn(t trial, seed uint64) *drawn {
+	d := &drawn{w: t.Worked, rng: rand.New(rand.NewPCG(seed, 99)), share: t.share, corr: t.corr}
+	d.within = 0.02 + 0.15*t.Config.LengthSpread
+	d.speed = d.share * d.rng.NormFloat64()
+	return d
+}
+
+// slowness is the mean factor on all times over the next stretch: a stationary
+// Ornstein-Uhlenbeck process in the logarithm.
+func (d *drawn) slowness(seconds float64) float64 {
+	if d.share == 0 {
+		d.now += seconds
+		return 1
+	}
+	const pieces = 6
+	keep := math.Exp(-seconds / pieces / d.corr)
+	sum := 0.0
+	for range pieces {
+		sum += math.Exp(d.speed - d.share*d.share/2)
+		d.speed = keep*d.speed + d.share*math.Sqrt(1-keep*keep)*d.rng.NormFloat64()
+	}
+	d.now += seconds
+	return sum / pieces
+}
+
+// sweep asks the strategy until it has the answer.
+func (d *drawn) sweep(q sweep.FindLimit) sweep.Answer {
+	var h sweep.History
+	for {
+		order, answer := q.Next(h)
+		if order == nil {
+			return answer
+		}
+		h.Steps = append(h.Steps, d.measure(order, &h))
+	}
+}
+
+// measure draws an order's runs.
+func (d *drawn) measure(o *sweep.Order, h *sweep.History) analysis.Step {
+	p := simserver.PointOf(d.w.Config, d.w.Rules, o.Concurrency)
+	total := sweep.Runs{}
+	completed, failed := 0, 0
+	for next := o; ; {
+		if !p.Alive {
+			h.Crashes = append(h.Crashes, sweep.Crash{Step: len(h.Steps), Concurrency: o.Concurrency, InFlight: loadgen.Known(float64(d.w.Config.CrashAt))})
+		}
+		good, bad, why := d.requests(next, p)
+		completed, failed = completed+good, failed+bad
+		step := d.state(o, p, completed).Step(o, completed, failed)
+		step.Runs, step.Abandoned = total.Made+1, why
+		total.Step = &step
+		total.Made++
+		again, drop := o.Again(total)
+		if again == nil {
+			return step
+		}
+		if drop {
+			completed, failed = 0, 0
+		}
+		next = again
+	}
+}
+
+// requests draws how the requests of a run fare, as long as it is not abandoned.
+func (d *drawn) requests(o *sweep.Order, p simserver.Point) (good, bad int, why string) {
+	if !p.Alive {
+		return 0, min(o.Requests, o.Concurrency), "abandoned: the server died"
+	}
+	if p.Success > 1-1e-9 {
+		return o.Requests, 0, ""
+	}
+	var test *analysis.SPRT
+	if o.Abandon.Sequential {
+		test = analysis.NewSPRT(o.Rules.MinSuccessRate)
+		test.AddCounts(o.Abandon.Completed, o.Abandon.Failed)
+	}
+	for range o.Requests {
+		ok := d.rng.Float64() < p.Success
+		if ok {
+			good++
+		} else {
+			bad++
+		}
+		if test != nil {
+			test.Add(ok)
+		}
+		a := o.Abandon
+		settled := test != nil && test.Outcome() == analysis.Below && (!a.Patient || bad > good || a.PastCliff && good+bad >= 2*o.Concurrency)
+		if a.Allowed >= 0 && bad > a.Allowed || settled {
+			return good, bad, "abandoned: lost"
+		}
+	}
+	return good, bad, ""
+}
+
+// state is the load's state over a run of so many requests.
+func (d *drawn) state(o *sweep.Order, p simserver.Point, requests int) sweep.LoadState {
+	each := float64(max(requests, 1)) / max(p.Throughput, 1e-9) / sweep.StateBatches
+	noise := d.within / math.Sqrt(float64(max(requests, sweep.StateBatches))/sweep.StateBatches)
+	return sweep.LoadState{
+		Residence: p.E2E, TTFT: p.TTFT, Tokens: float64(d.w.Rules.Workload.OutputLen), Spread: d.w.Config.LengthSpread,
+		Vary: func(int) float64 { return d.slowness(each) * (1 + noise*d.rng.NormFloat64()) },
+	}
+}

@@ -1,0 +1,38 @@
+package control_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/capfind/capfind/internal/simserver"
+	"github.com/capfind/capfind/sweep"
+)
+
+// troubled is the server with 64 slots, answers of varying length, and a trouble.
+func troubled(t *testing.T, set func(*simserver.Config)) simserver.Worked {
+	w := worked(t, "slots")
+	w.Config.LengthSpread = 0.5
+	set(&w.Config)
+	return w
+}
+
+// The truth is 64, and no interval may leave it out.
+func TestServerThatSwitchesBetweenPaces(t *testing.T) {
+	minutely := func(c *simserver.Config) {
+		c.NoisyNeighbour = simserver.NoisyNeighbour{Share: 0.5, Start: 20 * time.Second, For: 10 * time.Second, Every: time.Minute}
+	}
+	modes := func(c *simserver.Config) {
+		c.Bimodal = simserver.Bimodal{Share: 0.3, Factor: 2, Dwell: 5 * time.Second}
+	}
+	for _, c := range []struct {
+		name string
+		seed uint64
+		set  func(*simserver.Config)
+	}{{"neighbour every minute", 27, minutely}, {"neighbour every minute", 70, minutely}, {"two modes", 74, modes}, {"two modes", 77, modes}} {
+		r := answerOf(t, troubled(t, c.set), c.seed, nil)
+		right := r.Limit != nil && r.Limit.Low.Or(99) <= 64 && r.Limit.High.Or(64) >= 64
+		if !right && r.Verdict != sweep.Unstable {
+			t.Errorf("%s, seed %d: %s: %s", c.name, c.seed, r.Verdict, r.Sentence)
+		}
+	}
+}
