@@ -14,17 +14,19 @@ const module = "github.com/capfind/capfind"
 // imports is the order of the packages: what each may import of the others.
 // Data flows the same way, and so does the reading.
 var imports = map[string][]string{
-	"loadgen":            {"loadgen/api", "loadgen/prompt"},
-	"loadgen/api":        {"loadgen/prompt"},
-	"loadgen/prompt":     {},
-	"loadgen/probe":      {"loadgen", "loadgen/api", "loadgen/prompt"},
-	"loadgen/selftest":   {"loadgen", "loadgen/api", "loadgen/prompt"},
-	"analysis":           {"loadgen"},
-	"sweep":              {"loadgen", "analysis"},
-	"report":             {"loadgen", "analysis", "sweep"},
-	"internal/telemetry": {"loadgen", "analysis"},
-	"internal/simserver": {"loadgen"},
-	"internal/config":    {"loadgen", "loadgen/api", "loadgen/prompt", "analysis", "sweep", "internal/simserver"},
+	"loadgen":                    {"loadgen/api", "loadgen/prompt"},
+	"loadgen/api":                {"loadgen/prompt"},
+	"loadgen/prompt":             {},
+	"loadgen/probe":              {"loadgen", "loadgen/api", "loadgen/prompt"},
+	"loadgen/selftest":           {"loadgen", "loadgen/api", "loadgen/prompt"},
+	"analysis":                   {"loadgen"},
+	"sweep":                      {"loadgen", "analysis"},
+	"report":                     {"loadgen", "analysis", "sweep"},
+	"internal/telemetry":         {"loadgen", "analysis"},
+	"internal/simserver/draw":    nil,
+	"internal/simserver":         {"loadgen", "internal/simserver/draw"},
+	"internal/simserver/simhttp": {"internal/simserver", "internal/simserver/draw"},
+	"internal/config":            {"loadgen", "loadgen/api", "loadgen/prompt", "analysis", "sweep", "internal/simserver"},
 }
 
 // outside lists the packages beyond the standard library that are confined to

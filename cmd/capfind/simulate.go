@@ -8,6 +8,7 @@ import (
 
 	"github.com/capfind/capfind/internal/config"
 	"github.com/capfind/capfind/internal/simserver"
+	"github.com/capfind/capfind/internal/simserver/simhttp"
 	"github.com/capfind/capfind/loadgen/prompt"
 	"github.com/capfind/capfind/sweep"
 )
@@ -25,7 +26,7 @@ func (a *app) simulateCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			s, err := simserver.Start(cfg)
+			s, err := simhttp.Start(cfg)
 			if err != nil {
 				return err
 			}
@@ -87,7 +88,7 @@ func truth(cfg simserver.Config) string {
 
 // lateness says how honest the simulation was: events sent later than planned
 // are the simulator's own delay and not the client's.
-func lateness(s *simserver.Server) string {
+func lateness(s *simhttp.Server) string {
 	l := s.Lateness()
 	if l.Events == 0 {
 		return "no event was sent"

@@ -1,6 +1,7 @@
 package simserver
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/capfind/capfind/loadgen"
@@ -150,25 +151,15 @@ func Default() Config {
 	}
 }
 
-// withDefaults fills what a Config written in Go may leave out because no
+// WithDefaults fills what a Config written in Go may leave out because no
 // server can be without it. Service times and slots stay as they are.
-func (c Config) withDefaults() Config {
+func (c Config) WithDefaults() Config {
 	d := Default()
-	if c.Server == "" {
-		c.Server = d.Server
-	}
-	if c.Model == "" {
-		c.Model = d.Model
-	}
-	if c.ContextLength == 0 {
-		c.ContextLength = d.ContextLength
-	}
-	if c.TimeScale == 0 {
-		c.TimeScale = 1
-	}
-	if c.PrefixCache.BlockSize == 0 {
-		c.PrefixCache.BlockSize = 16
-	}
+	c.Server = cmp.Or(c.Server, d.Server)
+	c.Model = cmp.Or(c.Model, d.Model)
+	c.ContextLength = cmp.Or(c.ContextLength, d.ContextLength)
+	c.TimeScale = cmp.Or(c.TimeScale, 1)
+	c.PrefixCache.BlockSize = cmp.Or(c.PrefixCache.BlockSize, 16)
 	return c
 }
 
@@ -176,7 +167,7 @@ func (c Config) withDefaults() Config {
 // every rate multiplied. The Retry-After header counts whole seconds of the
 // client's own time and stays.
 func (c Config) scaled() Config {
-	c = c.withDefaults()
+	c = c.WithDefaults()
 	k := c.TimeScale
 	if k == 1 {
 		return c

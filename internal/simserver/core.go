@@ -18,7 +18,6 @@ type core struct {
 	now     time.Duration
 	prefill float64 // reading of the prefill clock: full prefills since the start
 	decode  float64 // reading of the decode clock: steps since the start
-	busy    float64 // requests in a slot, summed over those steps
 
 	reading   jobHeap // by time
 	prefills  jobHeap // by prefill clock
@@ -26,25 +25,16 @@ type core struct {
 	queue     fifo
 	running   int
 	seq       uint64
-	arrivals  uint64
 	weather   weather
 	bucket    bucket
 	deadUntil time.Duration // while dead; forever when it never restarts
 	dead      bool
-	onCrash   func() // hears of a crash, under the owner's lock; nil: nobody does
+	onCrash   func(downFor time.Duration) // hears of a crash, under the engine's lock; nil: nobody does
 
 	kvUsed  float64 // tokens held by the requests in slots
 	kvSlope float64 // tokens by which that grows per unit of the decode clock
 
-	stats counters
-}
-
-// counters are totals since the start.
-type counters struct {
-	finished, refused, crashes, preemptions uint64
-	promptTokens, outputTokens              uint64
-	prefixQueries, prefixHits               uint64
-	queueTime, prefillTime, ttft, e2e       durations // of what finished
+	stats Totals
 }
 
 const forever = time.Duration(math.MaxInt64)
@@ -61,48 +51,15 @@ func (c *core) inServer() int { return c.running + c.queue.n }
 // takes now: p(x) and t(x), made longer by whatever slows the server. Never 0,
 // so that a clock always has a finite rate.
 func (c *core) prefillUnit() float64 {
-	return max(1, c.cfg.prefillAt(c.load())*c.weather.slow(c.now))
+	return max(1, c.cfg.prefillAt(c.load())*c.weather.slow())
 }
 
 func (c *core) decodeUnit() float64 {
-	return max(1, c.cfg.stepAt(c.load())*c.weather.slow(c.now))
+	return max(1, c.cfg.stepAt(c.load())*c.weather.slow())
 }
 
 // load returns x: the running requests per replica.
 func (c *core) load() float64 { return float64(c.running) / c.weather.replicas() }
-
-// prefillAt returns p(x) in ns, without what grows with the prompt.
-func (c Config) prefillAt(x float64) float64 {
-	if c.USL.Lambda > 0 {
-		return float64(c.Prefill) * c.USL.stretch(x)
-	}
-	return float64(c.Prefill) + float64(c.PrefillPerRequest)*x
-}
-
-// stepAt returns the ns of one unit of decode work with x running: t(x) per
-// token, or with USL the stretch of the whole decode time.
-func (c Config) stepAt(x float64) float64 {
-	if c.USL.Lambda > 0 {
-		return (1e9/c.USL.Lambda - float64(c.Prefill)) * c.USL.stretch(x)
-	}
-	return float64(c.StepTime) + float64(c.StepTimePerRequest)*x
-}
-
-// decodeWork returns the units of decode work of an answer.
-func (c Config) decodeWork(output int) float64 {
-	if c.USL.Lambda > 0 && output > 1 {
-		return 1
-	}
-	return float64(output - 1)
-}
-
-// stretch returns R(x)/R(1) of the Universal Scalability Law.
-func (u USL) stretch(x float64) float64 {
-	if x < 1 {
-		x = 1
-	}
-	return 1 + u.Sigma*(x-1) + u.Kappa*x*(x-1)
-}
 
 // advance moves the core to the given moment, through every event on the way
 // and at it.
@@ -128,7 +85,8 @@ func (c *core) moveTo(t time.Duration) {
 		steps := dt / c.decodeUnit()
 		c.prefill += dt / c.prefillUnit()
 		c.decode += steps
-		c.busy += steps * float64(c.running)
+		c.stats.Steps += steps
+		c.stats.BusySteps += steps * float64(c.running)
 		c.kvUsed += c.kvSlope * steps
 	}
 	c.now = t
@@ -150,7 +108,7 @@ func (c *core) at(target, reading, unit float64) time.Duration {
 // nextEvent returns when something next happens by itself.
 func (c *core) nextEvent() time.Duration {
 	if c.running == 0 {
-		return c.weather.next(c)
+		return c.weather.next()
 	}
 	next := c.nextFinish()
 	if j := c.reading.top(); j != nil {
@@ -159,7 +117,7 @@ func (c *core) nextEvent() time.Duration {
 	if j := c.prefills.top(); j != nil {
 		next = min(next, c.at(j.target, c.prefill, c.prefillUnit()))
 	}
-	return min(next, c.kvFull(), c.weather.next(c))
+	return min(next, c.kvFull(), c.weather.next())
 }
 
 func (c *core) nextFinish() time.Duration {
@@ -171,7 +129,7 @@ func (c *core) nextFinish() time.Duration {
 
 // fire handles everything that is due now.
 func (c *core) fire() {
-	c.weather.turn(c)
+	c.weather.turn(c.now, c.inServer())
 	for j := c.reading.top(); j != nil && time.Duration(j.target) <= c.now; j = c.reading.top() {
 		heap.Pop(&c.reading)
 		c.beginPrefill(j)
@@ -193,18 +151,17 @@ func (c *core) fire() {
 	c.admit()
 }
 
-func (c *core) due(j *job, reading, unit float64) bool {
+func (c *core) due(j *Job, reading, unit float64) bool {
 	return (j.target-reading)*unit <= slack
 }
 
 // arrive takes a request in, or refuses it: then job.why and job.finished, the
 // moment at which the refusal is complete, say so. The core must have been
 // advanced to the present.
-func (c *core) arrive(j *job) {
-	c.arrivals++
+func (c *core) arrive(j *Job) {
 	j.arrived = c.now
 	if why, after := c.gate(j); why != served {
-		c.stats.refused++
+		c.stats.Refused++
 		j.phase, j.why, j.finished = phaseDone, why, c.now+after
 		return
 	}
@@ -216,7 +173,7 @@ func (c *core) arrive(j *job) {
 		c.crash()
 		return
 	}
-	c.weather.observe(c)
+	c.weather.observe(c.now, c.inServer())
 	c.admit()
 }
 
@@ -242,7 +199,7 @@ func (c *core) admit() {
 // fits reports whether a slot and, with a hundredth of the cache kept free as
 // real servers do, KV memory are there for the request. One that is alone
 // always fits: the gate refused what is larger than the cache.
-func (c *core) fits(j *job) bool {
+func (c *core) fits(j *Job) bool {
 	if s := c.slots(); s > 0 && c.running >= s {
 		return false
 	}
@@ -258,30 +215,22 @@ func (c *core) slots() int {
 	return int(math.Round(float64(c.cfg.Slots) * c.weather.replicas()))
 }
 
-// uncached is the share of the prompt that has to be computed.
-func (j *job) uncached() float64 {
-	if j.prompt == 0 || j.resuming {
-		return 1
-	}
-	return 1 - float64(j.cached)/float64(j.prompt)
-}
-
-func (c *core) beginRead(j *job) {
-	read := float64(c.cfg.PrefillPerToken) * float64(j.prompt) * j.uncached() * j.factor
+func (c *core) beginRead(j *Job) {
+	read := float64(c.cfg.PrefillPerToken) * float64(j.Prompt) * j.uncached() * j.factor
 	if read < 1 || c.cfg.USL.Lambda > 0 {
 		c.beginPrefill(j)
 		return
 	}
 	j.phase = phaseRead
-	c.reading.add(j, float64(c.now)+math.Round(read*c.weather.slow(c.now)))
+	c.reading.add(j, float64(c.now)+math.Round(read*c.weather.slow()))
 }
 
-func (c *core) beginPrefill(j *job) {
+func (c *core) beginPrefill(j *Job) {
 	j.phase = phasePrefill
 	c.prefills.add(j, c.prefill+j.uncached()*j.factor)
 }
 
-func (c *core) beginDecode(j *job) {
+func (c *core) beginDecode(j *Job) {
 	if !j.started {
 		j.started, j.first = true, c.now
 		j.signal()
@@ -300,26 +249,26 @@ func (c *core) beginDecode(j *job) {
 }
 
 // finish ends a request that was served; the caller took it from its heap.
-func (c *core) finish(j *job) {
+func (c *core) finish(j *Job) {
 	j.pace = j.perToken() * c.decodeUnit()
 	c.leaveSlot(j)
 	j.phase, j.finished = phaseDone, c.now
 	j.tokens, j.last = j.output, c.now
-	c.stats.finished++
-	c.stats.promptTokens += uint64(j.prompt)
-	c.stats.outputTokens += uint64(j.output)
-	c.stats.queueTime.add(j.admitted - j.arrived)
-	c.stats.prefillTime.add(j.first - j.admitted)
-	c.stats.ttft.add(j.first - j.arrived)
-	c.stats.e2e.add(j.finished - j.arrived)
+	c.stats.Finished++
+	c.stats.PromptTokens += uint64(j.Prompt)
+	c.stats.OutputTokens += uint64(j.output)
+	c.stats.QueueTime.add(j.admitted - j.arrived)
+	c.stats.PrefillTime.add(j.first - j.admitted)
+	c.stats.TTFT.add(j.first - j.arrived)
+	c.stats.E2E.add(j.finished - j.arrived)
 	j.signal()
-	c.weather.observe(c)
+	c.weather.observe(c.now, c.inServer())
 }
 
 // tokenDue returns when the k-th token (from 0) of a decoding job comes if the
 // load stays as it is; it may lie in the past. ok is false where the job is not
 // decoding: its owner then waits for the job's signal.
-func (c *core) tokenDue(j *job, k int) (due time.Duration, ok bool) {
+func (c *core) tokenDue(j *Job, k int) (due time.Duration, ok bool) {
 	switch {
 	case j.phase == phaseDone && j.why == served:
 		// A stream that lags behind asks for tokens of the past.

@@ -3,7 +3,7 @@
 //
 // One queueing core (S slots served first come first served, step time
 // t(x) = a + b x and prefill p(x) = p0 + p1 x with x requests running) stands
-// behind two faces: Start serves it over HTTP in the protocols of real servers,
+// behind two faces: package simhttp serves it in the protocols of real servers,
 // and NewDoer answers in process without sockets, so that whole sweeps run under
-// fake time. Truth gives the limit that a measurement of it has to find.
+// fake time. TruthOf gives the limit that a measurement of it has to find.
 package simserver

@@ -5,7 +5,7 @@ import "time"
 // The ways out of the server other than being served.
 
 // leaveSlot gives slot and memory back. The phase still says where the job was.
-func (c *core) leaveSlot(j *job) {
+func (c *core) leaveSlot(j *Job) {
 	c.kvUsed -= c.holds(j)
 	if j.phase == phaseDecode {
 		c.kvSlope -= 1 / j.perToken()
@@ -17,7 +17,7 @@ func (c *core) leaveSlot(j *job) {
 }
 
 // cancel takes out a request whose client went away.
-func (c *core) cancel(j *job) {
+func (c *core) cancel(j *Job) {
 	if j.phase == phaseDone {
 		return
 	}
@@ -29,14 +29,14 @@ func (c *core) cancel(j *job) {
 		c.leaveSlot(j)
 	}
 	j.phase, j.why, j.finished = phaseDone, cancelled, c.now
-	c.weather.observe(c)
+	c.weather.observe(c.now, c.inServer())
 	c.admit()
 }
 
 // settle notes how far a job came that will not get to its end: its whole
 // tokens, and when the last of them came. A preempted one keeps what it had
 // when it was last seen decoding.
-func (c *core) settle(j *job) {
+func (c *core) settle(j *Job) {
 	if !j.started {
 		return
 	}
@@ -47,7 +47,7 @@ func (c *core) settle(j *job) {
 	}
 }
 
-func (c *core) heapOf(j *job) *jobHeap {
+func (c *core) heapOf(j *Job) *jobHeap {
 	switch j.phase {
 	case phaseRead:
 		return &c.reading
@@ -61,10 +61,10 @@ func (c *core) heapOf(j *job) *jobHeap {
 // crash kills everything in the server. It stays dead until deadUntil and then
 // starts with empty hands.
 func (c *core) crash() {
-	c.stats.crashes++
+	c.stats.Crashes++
 	c.kill(c.cfg.RestartAfter)
 	if c.onCrash != nil {
-		c.onCrash()
+		c.onCrash(c.cfg.RestartAfter)
 	}
 }
 
@@ -89,7 +89,7 @@ func (c *core) kill(downFor time.Duration) {
 	}
 }
 
-func (c *core) lose(j *job) {
+func (c *core) lose(j *Job) {
 	c.settle(j)
 	j.phase, j.why, j.finished = phaseDone, crashed, c.now
 	j.signal()
@@ -100,7 +100,7 @@ func (c *core) lose(j *job) {
 func (c *core) alive() bool {
 	if c.dead && c.now >= c.deadUntil {
 		c.dead = false
-		c.stats = counters{crashes: c.stats.crashes}
+		c.stats = Totals{Crashes: c.stats.Crashes}
 		c.weather = newWeather(c.cfg)
 		c.weather.born = c.deadUntil
 		c.bucket = newBucket(c.cfg.RateLimit)

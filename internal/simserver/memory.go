@@ -8,13 +8,13 @@ import "time"
 // from its first token when there is room; tokens already sent stay sent.
 
 // holds returns the KV tokens of a request in a slot, or on its way into one.
-func (c *core) holds(j *job) float64 {
-	return float64(j.prompt) + c.produced(j)
+func (c *core) holds(j *Job) float64 {
+	return float64(j.Prompt) + c.produced(j)
 }
 
 // produced returns the output tokens in the cache, the first not counted: its
 // entry is written by the step that makes the second.
-func (c *core) produced(j *job) float64 {
+func (c *core) produced(j *Job) float64 {
 	per := j.perToken()
 	if per == 0 {
 		return 0
@@ -37,7 +37,7 @@ func (c *core) kvFull() time.Duration {
 
 // preempt takes the slot of the request admitted last.
 func (c *core) preempt() {
-	var victim *job
+	var victim *Job
 	for _, h := range []jobHeap{c.reading, c.prefills, c.decodes} {
 		for _, j := range h {
 			if victim == nil || j.seq > victim.seq {
@@ -48,7 +48,7 @@ func (c *core) preempt() {
 	if victim == nil {
 		return
 	}
-	c.stats.preemptions++
+	c.stats.Preemptions++
 	c.settle(victim)
 	c.heapOf(victim).remove(victim)
 	done := victim.done

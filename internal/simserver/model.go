@@ -15,8 +15,6 @@ type model struct {
 // Point is the steady state at one concurrency.
 type Point struct {
 	Alive      bool    // false: the server crashes at this concurrency
-	InServer   float64 // mean requests running and waiting
-	Running    float64
 	Success    float64 // share of 1
 	Throughput float64 // successes per second
 	TTFT       float64 // mean, s
@@ -145,11 +143,11 @@ func (m model) at(users float64) Point {
 		excess = users - m.users(n)
 	}
 	if n > m.mostAlive()*(1+1e-9) {
-		return Point{InServer: n}
+		return Point{}
 	}
 	running := min(n, m.slots())
 	s, x := m.slot(running), m.throughput(n)
-	p := Point{Alive: true, InServer: n, Running: running, Throughput: x}
+	p := Point{Alive: true, Throughput: x}
 	p.TTFT = (n-running)*s/running + m.firstToken(running)
 	p.E2E = n / x
 	p.TPOT = (s - m.firstToken(running)) / (m.output - 1)

@@ -43,11 +43,9 @@ type Bound struct {
 type Truth struct {
 	SuccessRate, TTFT, ThroughputGain, Resources Bound
 
-	Limit          Bound // the smallest of them
-	BoundBy        string
-	Peak           Bound   // the smallest concurrency of highest throughput; not reached where it rises for ever
-	PeakThroughput float64 // requests per second there; 0 where there is no peak
-	Ladder         LadderTruth
+	Limit   Bound // the smallest of them
+	BoundBy string
+	Ladder  LadderTruth
 	// OutOfModel lists the settings that the formulas do not cover; where it is
 	// not empty the truth is that of the server without them.
 	OutOfModel []string
@@ -76,10 +74,6 @@ func TruthOf(cfg Config, r Rules) Truth {
 		t.ThroughputGain = bound(min(m.elastic(math.Log2(1+r.MinGain)), m.kink()), m.mostAlive())
 	}
 	t.Resources = m.resources()
-	t.Peak = bound(min(m.peak(), m.kink()), m.mostAlive())
-	if t.Peak.Reached {
-		t.PeakThroughput = m.throughput(t.Peak.At)
-	}
 	t.Limit, t.BoundBy = t.binding()
 	t.Ladder = m.climb(r)
 	return t

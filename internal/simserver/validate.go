@@ -21,7 +21,7 @@ func (p Problem) Error() string { return p.Key + ": " + p.Message }
 
 // Validate returns everything that is wrong with the config, nil when nothing is.
 func (c Config) Validate() []Problem {
-	c = c.withDefaults()
+	c = c.WithDefaults()
 	var v problems
 	v.identity(c)
 	v.service(c)

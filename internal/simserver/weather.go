@@ -3,6 +3,8 @@ package simserver
 import (
 	"math"
 	"time"
+
+	"github.com/capfind/capfind/internal/simserver/draw"
 )
 
 // weather is what changes the server's speed as time goes on: a leak, a noisy
@@ -32,7 +34,7 @@ func newWeather(cfg Config) weather {
 }
 
 // next returns when the speed changes next.
-func (w *weather) next(c *core) time.Duration {
+func (w *weather) next() time.Duration {
 	next := min(w.leakAt(), w.guestAt(), w.scaleAt)
 	if w.cfg.Bimodal.Share > 0 && w.cfg.Bimodal.Dwell > 0 {
 		next = min(next, w.born+w.switchAt)
@@ -40,20 +42,20 @@ func (w *weather) next(c *core) time.Duration {
 	return next
 }
 
-// turn makes the changes that are due.
-func (w *weather) turn(c *core) {
-	for w.leakAt() <= c.now {
+// turn makes the changes that are due, with so many requests in the server.
+func (w *weather) turn(now time.Duration, load int) {
+	for w.leakAt() <= now {
 		w.leakStep++
 	}
-	for w.guestAt() <= c.now {
+	for w.guestAt() <= now {
 		w.guests++
 	}
-	if w.scaleAt <= c.now {
+	if w.scaleAt <= now {
 		w.scaled = !w.scaled
 		w.crowded, w.scaleAt = false, forever
-		w.observe(c)
+		w.observe(now, load)
 	}
-	w.turnMode(c)
+	w.turnMode(now)
 }
 
 func (w *weather) leakAt() time.Duration {
@@ -78,12 +80,12 @@ func (w *weather) guestAt() time.Duration {
 
 // turnMode switches between the fast and the slow mode. Stays are exponential,
 // with means that give the slow mode its share of the time.
-func (w *weather) turnMode(c *core) {
+func (w *weather) turnMode(now time.Duration) {
 	b := w.cfg.Bimodal
 	if b.Share <= 0 || b.Dwell <= 0 {
 		return
 	}
-	for w.born+w.switchAt <= c.now {
+	for w.born+w.switchAt <= now {
 		if w.switches > 0 {
 			w.slowMode = !w.slowMode
 		}
@@ -91,14 +93,14 @@ func (w *weather) turnMode(c *core) {
 		if !w.slowMode {
 			mean *= (1 - b.Share) / b.Share
 		}
-		stay := -mean * math.Log(1-chance(w.cfg.Seed, drawMode, w.switches))
+		stay := -mean * math.Log(1-draw.Chance(w.cfg.Seed, draw.Mode, w.switches))
 		w.switches++
 		w.switchAt += max(1, time.Duration(stay))
 	}
 }
 
 // slow returns by how much everything takes longer now.
-func (w *weather) slow(now time.Duration) float64 {
+func (w *weather) slow() float64 {
 	f := 1 + w.cfg.Leak.Share*float64(w.leakStep)/leakSteps
 	if w.guests%2 == 1 {
 		f /= 1 - w.cfg.NoisyNeighbour.Share
@@ -118,7 +120,7 @@ func (w *weather) factor(key uint64) float64 {
 		f *= w.cfg.Warmup.Factor
 	}
 	b := w.cfg.Bimodal
-	if b.Dwell == 0 && chance(w.cfg.Seed, drawBimodal, key) < b.Share {
+	if b.Dwell == 0 && draw.Chance(w.cfg.Seed, draw.Bimodal, key) < b.Share {
 		f *= b.Factor
 	}
 	return f
@@ -134,12 +136,12 @@ func (w *weather) replicas() float64 {
 
 // observe lets the autoscaler see the load. It acts when the load has been on
 // the other side of At for its whole delay.
-func (w *weather) observe(c *core) {
+func (w *weather) observe(now time.Duration, load int) {
 	a := w.cfg.Autoscaler
 	if a.Factor == 0 {
 		return
 	}
-	above := c.inServer() >= a.At
+	above := load >= a.At
 	wanted, delay := above && !w.scaled, a.After
 	if w.scaled {
 		wanted, delay = !above && a.DownAfter > 0, a.DownAfter
@@ -148,6 +150,6 @@ func (w *weather) observe(c *core) {
 	case !wanted:
 		w.crowded, w.scaleAt = false, forever
 	case !w.crowded:
-		w.crowded, w.scaleAt = true, c.now+delay
+		w.crowded, w.scaleAt = true, now+delay
 	}
 }

@@ -9,8 +9,8 @@ import (
 	"github.com/capfind/capfind/loadgen"
 )
 
-// serviceTimes sends one request after the other and returns when each was sent
-// and how long it took.
+// serviceTimes sends one request of 11 tokens after the other, 300 ms each from the
+// default server, and returns when each was sent and how long it took.
 func serviceTimes(cfg Config, n int, every time.Duration) (sent, took []time.Duration) {
 	d, err := NewDoer(cfg, Workload{OutputLen: 11})
 	if err != nil {
@@ -27,15 +27,9 @@ func serviceTimes(cfg Config, n int, every time.Duration) (sent, took []time.Dur
 	return sent, took
 }
 
-// steady is a server that takes 300 ms for the 11 tokens of serviceTimes.
-func steady() Config {
-	c := Default()
-	return c
-}
-
 func TestLeakSlowsTheServerToItsShare(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := steady()
+		c := Default()
 		c.Leak = Leak{Share: 0.2, Over: 100 * time.Second}
 		sent, took := serviceTimes(c, 150, time.Second)
 		for i := range sent {
@@ -47,7 +41,7 @@ func TestLeakSlowsTheServerToItsShare(t *testing.T) {
 
 func TestNeighbourComesAndGoes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := steady()
+		c := Default()
 		c.NoisyNeighbour = NoisyNeighbour{Share: 0.5, Start: 20 * time.Second, For: 10 * time.Second, Every: 60 * time.Second}
 		sent, took := serviceTimes(c, 120, time.Second)
 		for i, at := range sent {
@@ -66,7 +60,7 @@ func TestNeighbourComesAndGoes(t *testing.T) {
 // not from its start.
 func TestNeighbourInTheMiddle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := steady()
+		c := Default()
 		c.NoisyNeighbour = NoisyNeighbour{Share: 0.5, Start: 200 * time.Millisecond, For: time.Hour}
 		_, took := serviceTimes(c, 1, time.Second)
 		if want := 400 * time.Millisecond; took[0] != want {
@@ -77,7 +71,7 @@ func TestNeighbourInTheMiddle(t *testing.T) {
 
 func TestWarmupAndBimodal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := steady()
+		c := Default()
 		c.Warmup = Warmup{Requests: 3, Factor: 4}
 		_, took := serviceTimes(c, 6, 2*time.Second)
 		for i, d := range took {
@@ -89,7 +83,7 @@ func TestWarmupAndBimodal(t *testing.T) {
 				t.Errorf("request %d: %v, want %v", i, d, want)
 			}
 		}
-		c = steady()
+		c = Default()
 		c.Bimodal = Bimodal{Share: 0.25, Factor: 3}
 		_, took = serviceTimes(c, 1000, time.Second)
 		slow := 0
@@ -110,7 +104,7 @@ func TestWarmupAndBimodal(t *testing.T) {
 
 func TestBimodalServerDwells(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := steady()
+		c := Default()
 		c.Bimodal = Bimodal{Share: 0.3, Factor: 2, Dwell: 20 * time.Second}
 		_, took := serviceTimes(c, 20000, time.Second)
 		slow, switches := 0, 0
@@ -160,7 +154,7 @@ func TestReplicasShareTheLoad(t *testing.T) {
 
 func TestColdStartOfTheDoer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := steady()
+		c := Default()
 		c.ColdStart = 5 * time.Second
 		d, _ := NewDoer(c, Workload{})
 		if err := d.Ready(t.Context()); err == nil {
