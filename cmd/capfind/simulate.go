@@ -75,10 +75,16 @@ func truth(cfg simserver.Config) string {
 		Workload: simserver.Workload{InputLen: w.InputLen, OutputLen: w.OutputLen},
 	})
 	text := fmt.Sprintf("its true limit for prompts of %d and answers of %d tokens: ", w.InputLen, w.OutputLen)
-	if t.Limit.Reached {
-		text += fmt.Sprintf("%d requests in flight, by %s", t.Limit.N, sweep.RuleTitle(t.BoundBy))
-	} else {
+	switch l := t.Limit; {
+	case !l.Reached:
 		text += "none"
+	case l.Low < l.High:
+		text += fmt.Sprintf("%d requests in flight, or any from %d to %d, which no measurement can tell from it, by %s", l.N, l.Low, l.High, sweep.RuleTitle(t.BoundBy))
+	default:
+		text += fmt.Sprintf("%d requests in flight, by %s", l.N, sweep.RuleTitle(t.BoundBy))
+	}
+	if t.When != "" {
+		text += ", " + t.When
 	}
 	if len(t.OutOfModel) > 0 {
 		text += " (without its " + strings.Join(t.OutOfModel, ", ") + ", which no formula covers)"

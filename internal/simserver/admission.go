@@ -24,8 +24,8 @@ const (
 	cancelled // the client went away
 )
 
-// gate decides whether a request may come in, and if not how long the refusal
-// takes.
+// gate decides whether a request may come in and where it goes, and if it may not
+// how long the refusal takes.
 func (c *core) gate(j *Job) (refusal, time.Duration) {
 	cfg := &c.cfg
 	n := c.inServer() + 1
@@ -40,7 +40,9 @@ func (c *core) gate(j *Job) (refusal, time.Duration) {
 		return refusedError, cfg.ErrorRate.After
 	case j.Prompt+j.output > cfg.ContextLength, cfg.KVTokens > 0 && j.Prompt+j.output > cfg.KVTokens:
 		return refusedTooLong, 0
-	case cfg.bounded() && c.queue.n >= *cfg.QueueCap && (c.queue.n > 0 || !c.fits(j)):
+	}
+	j.at = c.route(j)
+	if waiting := j.at.queue.n; cfg.bounded() && waiting >= *cfg.QueueCap && (waiting > 0 || !j.at.fits(j)) {
 		return refusedQueue, cfg.QueueRejectAfter
 	}
 	return served, 0

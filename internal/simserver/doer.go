@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/capfind/capfind/internal/simserver/draw"
 	"github.com/capfind/capfind/loadgen"
 )
 
@@ -15,18 +16,22 @@ import (
 type Workload struct {
 	InputLen  int // 0: 512
 	OutputLen int // 0: 128
+	// Prompts may share what they begin with: the i-th begins with the (i mod
+	// Prefixes)-th of so many prefixes, PrefixLen of its InputLen tokens. 0: no two
+	// prompts are alike.
+	Prefixes, PrefixLen int
 }
 
 func (w Workload) withDefaults() Workload {
-	return Workload{InputLen: cmp.Or(w.InputLen, 512), OutputLen: cmp.Or(w.OutputLen, 128)}
+	w.InputLen, w.OutputLen = cmp.Or(w.InputLen, 512), cmp.Or(w.OutputLen, 128)
+	return w
 }
 
 // Doer is the simulated server in process: a loadgen.Doer without sockets. It
 // runs in real time and under testing/synctest, where thousands of requests take
 // milliseconds; there it gives the same samples for the same requests every time.
 // Its length spread is that of the workload: WantOutputTokens varies with the
-// prompt's number, and the answer is as long as wanted. Faults do not apply, and
-// prompts have no text that a prefix cache could know.
+// prompt's number, and the answer is as long as wanted. Faults do not apply.
 type Doer struct {
 	workload Workload
 	engine   *Engine
@@ -97,12 +102,29 @@ func (d *Doer) flush() {
 	d.engine.core.advance(d.pendAt)
 	slices.SortStableFunc(d.pending, func(a, b *Job) int { return cmp.Compare(a.key, b.key) })
 	for _, j := range d.pending {
-		d.engine.core.arrive(j)
+		d.engine.enter(j, d.prompt(j.key))
 		if j.phase == phaseDone {
 			j.signal()
 		}
 	}
 	d.pending = d.pending[:0]
+}
+
+// prompt returns the token ids of a prompt; nil where nobody looks at them.
+func (d *Doer) prompt(key uint64) []uint32 {
+	w := d.workload
+	if d.engine.prefix == nil || w.Prefixes == 0 {
+		return nil
+	}
+	ids := make([]uint32, w.InputLen)
+	for i := range ids {
+		whose := key%uint64(w.Prefixes) + 1
+		if i >= w.PrefixLen {
+			whose = ^key
+		}
+		ids[i] = uint32(draw.Mix(whose<<20 + uint64(i)))
+	}
+	return ids
 }
 
 // wait returns when the request is over, its refusal's time included.
@@ -145,6 +167,9 @@ func (d *Doer) fill(s *loadgen.Sample, j *Job) {
 	s.Stamp = loadgen.StampUser
 	s.Streamed = true
 	s.TokenSource = loadgen.TokensFromUsage
+	if d.engine.prefix != nil {
+		s.CachedTokens = j.Cached
+	}
 	if j.started {
 		s.Status = http.StatusOK
 		s.PromptTokens = j.Prompt

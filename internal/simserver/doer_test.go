@@ -251,6 +251,8 @@ func TestDoerIsDeterministic(t *testing.T) {
 			cfg := Default()
 			cfg.Slots, cfg.LengthSpread, cfg.StepTimePerRequest = 8, 0.5, time.Millisecond
 			cfg.ErrorRate = ErrorRate{Base: 0.05}
+			cfg.Replicas = Replicas{Speeds: []float64{1, 0.7}, Balance: LeastConnections}
+			cfg.Wander = Wander{Share: 0.2, Time: time.Second}
 			d, _ := NewDoer(cfg, Workload{OutputLen: 50})
 			start := time.Now()
 			var mu sync.Mutex

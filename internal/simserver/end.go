@@ -5,14 +5,39 @@ import "time"
 // The ways out of the server other than being served.
 
 // leaveSlot gives slot and memory back. The phase still says where the job was.
-func (c *core) leaveSlot(j *Job) {
-	c.kvUsed -= c.holds(j)
+func (r *replica) leaveSlot(j *Job) {
+	r.kvUsed -= r.holds(j)
 	if j.phase == phaseDecode {
-		c.kvSlope -= 1 / j.perToken()
+		r.kvSlope -= 1 / j.perToken()
 	}
-	c.running--
-	if c.running == 0 {
-		c.kvUsed, c.kvSlope = 0, 0 // no rounding error outlives a busy period
+	r.running--
+	if r.running == 0 {
+		r.kvUsed, r.kvSlope = 0, 0 // no rounding error outlives a busy period
+	}
+}
+
+// settle notes how far a job came that will not get to its end: its whole
+// tokens, and when the last of them came. A preempted one keeps what it had
+// when it was last seen decoding.
+func (r *replica) settle(j *Job) {
+	if !j.started {
+		return
+	}
+	j.tokens = 1 + int(r.produced(j)+1e-9)
+	j.last = max(j.first, j.last)
+	if due, ok := r.tokenDue(j, j.tokens-1); ok {
+		j.last = max(j.last, min(due, r.core.now))
+	}
+}
+
+func (r *replica) heapOf(j *Job) *jobHeap {
+	switch j.phase {
+	case phaseRead:
+		return &r.reading
+	case phasePrefill:
+		return &r.prefills
+	default:
+		return &r.decodes
 	}
 }
 
@@ -21,41 +46,17 @@ func (c *core) cancel(j *Job) {
 	if j.phase == phaseDone {
 		return
 	}
-	c.settle(j)
+	r := j.at
+	r.settle(j)
 	if j.phase == phaseQueued {
-		c.queue.leave()
+		r.queue.leave()
 	} else {
-		c.heapOf(j).remove(j)
-		c.leaveSlot(j)
+		r.heapOf(j).remove(j)
+		r.leaveSlot(j)
 	}
 	j.phase, j.why, j.finished = phaseDone, cancelled, c.now
 	c.weather.observe(c.now, c.inServer())
-	c.admit()
-}
-
-// settle notes how far a job came that will not get to its end: its whole
-// tokens, and when the last of them came. A preempted one keeps what it had
-// when it was last seen decoding.
-func (c *core) settle(j *Job) {
-	if !j.started {
-		return
-	}
-	j.tokens = 1 + int(c.produced(j)+1e-9)
-	j.last = max(j.first, j.last)
-	if due, ok := c.tokenDue(j, j.tokens-1); ok {
-		j.last = max(j.last, min(due, c.now))
-	}
-}
-
-func (c *core) heapOf(j *Job) *jobHeap {
-	switch j.phase {
-	case phaseRead:
-		return &c.reading
-	case phasePrefill:
-		return &c.prefills
-	default:
-		return &c.decodes
-	}
+	r.admit()
 }
 
 // crash kills everything in the server. It stays dead until deadUntil and then
@@ -70,28 +71,34 @@ func (c *core) crash() {
 
 // kill ends all requests and keeps the server dead for so long; 0: for good.
 func (c *core) kill(downFor time.Duration) {
-	for _, h := range []*jobHeap{&c.reading, &c.prefills, &c.decodes} {
-		for _, j := range *h {
-			c.lose(j)
-		}
-		*h = nil
+	for _, r := range c.replicas {
+		r.kill()
 	}
-	for _, j := range c.queue.jobs[c.queue.head:] {
-		if j != nil && j.phase == phaseQueued {
-			c.lose(j)
-		}
-	}
-	c.queue = fifo{}
-	c.running, c.kvUsed, c.kvSlope = 0, 0, 0
 	c.dead, c.deadUntil = true, forever
 	if downFor > 0 {
 		c.deadUntil = c.now + downFor
 	}
 }
 
-func (c *core) lose(j *Job) {
-	c.settle(j)
-	j.phase, j.why, j.finished = phaseDone, crashed, c.now
+func (r *replica) kill() {
+	for _, h := range []*jobHeap{&r.reading, &r.prefills, &r.decodes} {
+		for _, j := range *h {
+			r.lose(j)
+		}
+		*h = nil
+	}
+	for _, j := range r.queue.jobs[r.queue.head:] {
+		if j != nil && j.phase == phaseQueued {
+			r.lose(j)
+		}
+	}
+	r.queue = fifo{}
+	r.running, r.kvUsed, r.kvSlope = 0, 0, 0
+}
+
+func (r *replica) lose(j *Job) {
+	r.settle(j)
+	j.phase, j.why, j.finished = phaseDone, crashed, r.core.now
 	j.signal()
 }
 

@@ -60,20 +60,25 @@ func (e *Engine) Submit(key uint64, prompt []uint32, output int) (*Job, *Answer)
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	j := newJob(key, len(prompt), output)
-	j.Cached = e.prefix.lookup(prompt)
 	now := e.catchUp()
-	e.core.arrive(j)
+	e.enter(j, prompt)
 	e.rearm()
 	if j.phase == phaseDone {
 		a := answerTo(e.cfg, j.why)
 		a.After = j.finished - now
 		return nil, &a
 	}
-	if e.prefix != nil {
+	return j, nil
+}
+
+// enter shows a request to the prefix cache and to the core.
+func (e *Engine) enter(j *Job, prompt []uint32) {
+	j.Cached = e.prefix.lookup(prompt)
+	e.core.arrive(j)
+	if e.prefix != nil && j.phase != phaseDone {
 		e.core.stats.PrefixQueries += uint64(j.Prompt)
 		e.core.stats.PrefixHits += uint64(j.Cached)
 	}
-	return j, nil
 }
 
 // Token returns in how long the k-th output token (from 0) of a request comes if
@@ -82,7 +87,7 @@ func (e *Engine) Submit(key uint64, prompt []uint32, output int) (*Job, *Answer)
 func (e *Engine) Token(j *Job, k int) (in time.Duration, lost bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	due, ok := e.core.tokenDue(j, k)
+	due, ok := j.at.tokenDue(j, k)
 	lost = j.phase == phaseDone && j.why != served
 	if lost || !ok {
 		return forever, lost
@@ -211,8 +216,15 @@ func (h *Histogram) add(x time.Duration) {
 }
 
 func (c *core) state() State {
-	return State{
-		Running: c.running, Waiting: c.queue.n, KVUsage: c.kvUsage(),
-		TokenRate: c.kvSlope / c.decodeUnit() * 1e9, InFlightTokens: uint64(c.inFlightTokens()), Totals: c.stats,
+	s := State{Totals: c.stats}
+	for _, r := range c.replicas {
+		s.Running += r.running
+		s.Waiting += r.queue.n
+		s.TokenRate += r.kvSlope / r.decodeUnit() * 1e9
+		s.InFlightTokens += uint64(r.inFlightTokens())
+		if c.cfg.KVTokens > 0 {
+			s.KVUsage += min(1, r.kvUsed/float64(c.cfg.KVTokens)) / float64(len(c.replicas))
+		}
 	}
+	return s
 }

@@ -31,6 +31,7 @@ type Job struct {
 	key    uint64 // what chance is drawn from: the same key gets the same fate
 	output int    // tokens
 
+	at       *replica
 	phase    phase
 	seq      uint64        // order of admission to a slot, for choosing whom to preempt
 	factor   float64       // by which its service takes longer than the model says

@@ -2,6 +2,7 @@ package simserver
 
 import (
 	"math"
+	"sort"
 
 	"github.com/capfind/capfind/internal/simserver/draw"
 )
@@ -10,7 +11,8 @@ import (
 // closed form is made of.
 
 // prefillAt returns p(x) in ns, without what grows with the prompt.
-func (c Config) prefillAt(x float64) float64 {
+func (c *Config) prefillAt(x float64) float64 {
+	x = c.multiple(x)
 	if c.USL.Lambda > 0 {
 		return float64(c.Prefill) * c.USL.stretch(x)
 	}
@@ -19,15 +21,50 @@ func (c Config) prefillAt(x float64) float64 {
 
 // stepAt returns the ns of one unit of decode work with x running: t(x) per
 // token, or with USL the stretch of the whole decode time.
-func (c Config) stepAt(x float64) float64 {
+func (c *Config) stepAt(x float64) float64 {
+	x = c.captured(c.multiple(x))
 	if c.USL.Lambda > 0 {
 		return (1e9/c.USL.Lambda - float64(c.Prefill)) * c.USL.stretch(x)
 	}
 	return float64(c.StepTime) + float64(c.StepTimePerRequest)*x
 }
 
+// padded reports whether batches are.
+func (c Config) padded() bool { return c.BatchMultiple > 1 || len(c.BatchSizes) > 0 }
+
+// multiple returns the batch that x requests are padded to.
+func (c *Config) multiple(x float64) float64 {
+	if c.BatchMultiple < 2 {
+		return x
+	}
+	k := float64(c.BatchMultiple)
+	return math.Ceil(x/k) * k
+}
+
+// captured returns the next batch size up that the engine was prepared for; above
+// the largest it runs the batch as it is.
+func (c *Config) captured(x float64) float64 {
+	if len(c.BatchSizes) == 0 {
+		return x
+	}
+	if i := sort.Search(len(c.BatchSizes), func(i int) bool { return float64(c.BatchSizes[i]) >= x }); i < len(c.BatchSizes) {
+		return float64(c.BatchSizes[i])
+	}
+	return x
+}
+
+// speed returns the speed at z standard deviations of its logarithm: log-normal,
+// with mean 1 over time and the standard deviation Share.
+func (w Wander) speed(z float64) float64 {
+	if w.Share <= 0 {
+		return 1
+	}
+	variance := math.Log1p(w.Share * w.Share)
+	return math.Exp(math.Sqrt(variance)*z - variance/2)
+}
+
 // decodeWork returns the units of decode work of an answer.
-func (c Config) decodeWork(output int) float64 {
+func (c *Config) decodeWork(output int) float64 {
 	if c.USL.Lambda > 0 && output > 1 {
 		return 1
 	}
@@ -50,9 +87,7 @@ func (c Config) Length(mean int, key uint64) int {
 		return mean
 	}
 	variance := math.Log1p(c.LengthSpread * c.LengthSpread)
-	u, w := draw.Chance(c.Seed, draw.Length, key), draw.Chance(c.Seed, draw.Length2, key)
-	normal := math.Sqrt(-2*math.Log(1-u)) * math.Cos(2*math.Pi*w) // Box-Muller
-	n := float64(mean) * math.Exp(math.Sqrt(variance)*normal-variance/2)
+	n := float64(mean) * math.Exp(math.Sqrt(variance)*draw.Normal(c.Seed, draw.Length, key)-variance/2)
 	return max(1, int(math.Round(n)))
 }
 

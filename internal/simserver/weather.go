@@ -7,9 +7,9 @@ import (
 	"github.com/capfind/capfind/internal/simserver/draw"
 )
 
-// weather is what changes the server's speed as time goes on: a leak, a noisy
-// neighbour, a slow mode, more replicas. Between two of its changes the speed is
-// constant, which is what the core's clocks rest on.
+// weather is what changes the server's speed as time goes on: a leak, a throttle, a
+// noisy neighbour, a slow mode, a wandering pace, more replicas. Between two of its
+// changes the speed is constant, which is what the core's clocks rest on.
 type weather struct {
 	cfg  *Config
 	born time.Duration // when the server (re)started
@@ -19,9 +19,13 @@ type weather struct {
 	slowMode bool
 	switches uint64
 	switchAt time.Duration
-	served   int  // requests that were warmed up by
-	scaled   bool // the second replica is there
-	crowded  bool // as of scaledAt's meaning: load is on the other side of At
+	worked   time.Duration // with requests running; the core counts it
+	wandered uint64        // steps of the wander so far
+	wander   float64       // standard normal: where it wandered to
+	pace     float64       // the speed there
+	served   int           // requests that were warmed up by
+	scaled   bool          // the second replica is there
+	crowded  bool          // as of scaledAt's meaning: load is on the other side of At
 	scaleAt  time.Duration
 }
 
@@ -30,12 +34,16 @@ type weather struct {
 const leakSteps = 400
 
 func newWeather(cfg Config) weather {
-	return weather{cfg: &cfg, scaleAt: forever}
+	z := draw.Normal(cfg.Seed, draw.Wander, 0)
+	return weather{cfg: &cfg, scaleAt: forever, wander: z, pace: cfg.Wander.speed(z)}
 }
 
-// next returns when the speed changes next.
-func (w *weather) next() time.Duration {
-	next := min(w.leakAt(), w.guestAt(), w.scaleAt)
+// next returns when the speed changes next if the server stays as busy as it is.
+func (w *weather) next(now time.Duration, busy bool) time.Duration {
+	next := min(w.leakAt(), w.guestAt(), w.scaleAt, w.wanderAt())
+	if busy && w.cfg.Throttle.Share > 0 && !w.throttled() {
+		next = min(next, now+w.cfg.Throttle.After-w.worked)
+	}
 	if w.cfg.Bimodal.Share > 0 && w.cfg.Bimodal.Dwell > 0 {
 		next = min(next, w.born+w.switchAt)
 	}
@@ -55,7 +63,29 @@ func (w *weather) turn(now time.Duration, load int) {
 		w.crowded, w.scaleAt = false, forever
 		w.observe(now, load)
 	}
+	for w.wanderAt() <= now {
+		// Exact at any step: an Ornstein-Uhlenbeck process is a chain of the first order.
+		w.wandered++
+		w.wander = wanderKept*w.wander + math.Sqrt(1-wanderKept*wanderKept)*draw.Normal(w.cfg.Seed, draw.Wander, w.wandered)
+		w.pace = w.cfg.Wander.speed(w.wander)
+	}
 	w.turnMode(now)
+}
+
+// throttled reports whether the server has worked for long enough to be.
+func (w *weather) throttled() bool { return w.worked >= w.cfg.Throttle.After }
+
+// wanderSteps is in how many steps the pace wanders through its correlation time,
+// and wanderKept what of its deviation is left after one of them.
+const wanderSteps = 50
+
+var wanderKept = math.Exp(-1.0 / wanderSteps)
+
+func (w *weather) wanderAt() time.Duration {
+	if w.cfg.Wander.Share <= 0 {
+		return forever
+	}
+	return w.born + time.Duration(float64(w.cfg.Wander.Time)*float64(w.wandered+1)/wanderSteps)
 }
 
 func (w *weather) leakAt() time.Duration {
@@ -105,10 +135,13 @@ func (w *weather) slow() float64 {
 	if w.guests%2 == 1 {
 		f /= 1 - w.cfg.NoisyNeighbour.Share
 	}
+	if t := w.cfg.Throttle; t.Share > 0 && w.throttled() {
+		f /= 1 - t.Share
+	}
 	if w.slowMode {
 		f *= w.cfg.Bimodal.Factor
 	}
-	return f
+	return f / w.pace
 }
 
 // factor returns by how much longer the service of one request takes for
@@ -126,8 +159,8 @@ func (w *weather) factor(key uint64) float64 {
 	return f
 }
 
-// replicas returns how many times the server is there.
-func (w *weather) replicas() float64 {
+// scale returns how many times the server is there.
+func (w *weather) scale() float64 {
 	if w.scaled {
 		return w.cfg.Autoscaler.Factor
 	}

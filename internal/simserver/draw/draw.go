@@ -3,20 +3,32 @@
 // order in which goroutines ran.
 package draw
 
+import "math"
+
 // The purposes; each draws from a sequence of its own.
 const (
 	Error = iota + 1
 	Length
-	Length2
+	_ // Normal takes two
 	Bimodal
 	Mode
 	Fault // and every thousandth after it: one for each fault
+	Balance
+	Wander
+	_
 )
 
 // Chance returns a number in [0, 1) (SplitMix64 over the arguments' mix).
 func Chance(seed uint64, purpose, key uint64) float64 {
 	x := seed*0x9e3779b97f4a7c15 ^ purpose*0xd1342543de82ef95 ^ Mix(key)
 	return float64(Mix(x)>>11) / (1 << 53)
+}
+
+// Normal returns a normal number of mean 0 and variance 1, out of the purpose and
+// the one after it (Box-Muller).
+func Normal(seed, purpose, key uint64) float64 {
+	u, w := Chance(seed, purpose, key), Chance(seed, purpose+1, key)
+	return math.Sqrt(-2*math.Log(1-u)) * math.Cos(2*math.Pi*w)
 }
 
 // Mix returns a hash of x.
