@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/capfind/capfind/internal/simserver"
+	"github.com/capfind/capfind/internal/simserver/simhttp"
 	"github.com/capfind/capfind/loadgen"
 	"github.com/capfind/capfind/loadgen/api"
 	"github.com/capfind/capfind/loadgen/prompt"
@@ -82,7 +83,7 @@ func testSimFault(t *testing.T, mode string) {
 	sim := simserver.Default()
 	sim.TimeScale = 10
 	sim.Faults = []simserver.Fault{fault}
-	server, err := simserver.Start(sim)
+	server, err := simhttp.Start(sim)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,7 +17,7 @@ import (
 	"github.com/capfind/capfind/cmd/capfind/flags"
 	"github.com/capfind/capfind/internal/config"
 	"github.com/capfind/capfind/internal/machine"
-	"github.com/capfind/capfind/internal/simserver"
+	"github.com/capfind/capfind/internal/simserver/simhttp"
 	"github.com/capfind/capfind/internal/telemetry"
 	"github.com/capfind/capfind/internal/terminal"
 	"github.com/capfind/capfind/loadgen"
@@ -39,7 +39,7 @@ type bench struct {
 	file    *config.File
 	target  loadgen.Target // with the simulator's address
 	key     loadgen.Secret
-	sim     *simserver.Server
+	sim     *simhttp.Server
 	found   *probe.Found
 	engine  *loadgen.Engine
 	scraper *telemetry.Scraper
@@ -146,7 +146,7 @@ func (b *bench) startSimulator() error {
 	if cfg == nil {
 		return nil
 	}
-	sim, err := simserver.Start(*cfg)
+	sim, err := simhttp.Start(*cfg)
 	if err != nil {
 		return fmt.Errorf("the simulated server could not be started: %w", err)
 	}

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/capfind/capfind/internal/simserver"
+	"github.com/capfind/capfind/internal/simserver/simhttp"
 	"github.com/capfind/capfind/sweep"
 	"github.com/capfind/capfind/sweep/store"
 )
@@ -25,7 +26,7 @@ func slowServer(t *testing.T) string {
 	t.Helper()
 	cfg := simserver.Default()
 	cfg.Slots, cfg.StepTime, cfg.Prefill = 2, 3*time.Millisecond, 3*time.Millisecond
-	s, err := simserver.Start(cfg)
+	s, err := simhttp.Start(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -148,7 +149,7 @@ func TestSecondInterruptEndsAtOnce(t *testing.T) {
 	t.Parallel()
 	cfg := simserver.Default()
 	cfg.StepTime = time.Minute
-	s, err := simserver.Start(cfg)
+	s, err := simhttp.Start(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/capfind/capfind/internal/simserver"
+	"github.com/capfind/capfind/internal/simserver/simhttp"
 )
 
 func TestMain(m *testing.M) {
@@ -61,7 +62,7 @@ func setup(e *testscript.Env) error {
 	locked := fast
 	locked.APIKey = "sesame"
 	for name, cfg := range map[string]simserver.Config{"SIM": fast, "LOCKED": locked} {
-		s, err := simserver.Start(cfg)
+		s, err := simhttp.Start(cfg)
 		if err != nil {
 			return err
 		}

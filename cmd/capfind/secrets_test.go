@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/capfind/capfind/internal/simserver"
+	"github.com/capfind/capfind/internal/simserver/simhttp"
 )
 
 // The values that must appear in nothing that is written: not in a file, not on
@@ -27,7 +28,7 @@ func canaryServer(t *testing.T, change func(*simserver.Config)) string {
 	if change != nil {
 		change(&cfg)
 	}
-	s, err := simserver.Start(cfg)
+	s, err := simhttp.Start(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/capfind/capfind/cmd/capfind/flags"
 	"github.com/capfind/capfind/internal/config"
 	"github.com/capfind/capfind/internal/simserver"
+	"github.com/capfind/capfind/internal/simserver/simhttp"
 	"github.com/capfind/capfind/internal/terminal"
 	"github.com/capfind/capfind/loadgen"
 	"github.com/capfind/capfind/loadgen/prompt"
@@ -28,7 +29,7 @@ func (a *app) simulateCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			s, err := simserver.Start(cfg)
+			s, err := simhttp.Start(cfg)
 			if err != nil {
 				return err
 			}
@@ -77,10 +78,16 @@ func truth(cfg simserver.Config) string {
 		Workload: simserver.Workload{InputLen: w.InputLen, OutputLen: w.OutputLen},
 	})
 	text := fmt.Sprintf("its true limit for prompts of %d and answers of %d tokens: ", w.InputLen, w.OutputLen)
-	if t.Limit.Reached {
-		text += fmt.Sprintf("%d requests in flight, by %s", t.Limit.N, sweep.RuleTitle(t.BoundBy))
-	} else {
+	switch l := t.Limit; {
+	case !l.Reached:
 		text += "none"
+	case l.Low < l.High:
+		text += fmt.Sprintf("%d requests in flight, or any from %d to %d, which no measurement can tell from it, by %s", l.N, l.Low, l.High, sweep.RuleTitle(t.BoundBy))
+	default:
+		text += fmt.Sprintf("%d requests in flight, by %s", l.N, sweep.RuleTitle(t.BoundBy))
+	}
+	if t.When != "" {
+		text += ", " + t.When
 	}
 	if len(t.OutOfModel) > 0 {
 		text += " (without its " + strings.Join(t.OutOfModel, ", ") + ", which no formula covers)"
@@ -90,7 +97,7 @@ func truth(cfg simserver.Config) string {
 
 // lateness says how honest the simulation was: events sent later than planned
 // are the simulator's own delay and not the client's.
-func lateness(s *simserver.Server) string {
+func lateness(s *simhttp.Server) string {
 	l := s.Lateness()
 	if l.Events == 0 {
 		return "no event was sent"

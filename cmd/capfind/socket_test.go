@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/capfind/capfind/internal/simserver"
+	"github.com/capfind/capfind/internal/simserver/simhttp"
 	"github.com/capfind/capfind/sweep/store"
 )
 
@@ -23,7 +24,7 @@ func TestUnixSocket(t *testing.T) {
 	skipUnderRace(t)
 	cfg := simserver.Default()
 	cfg.StepTime, cfg.Prefill = 5*time.Millisecond, 5*time.Millisecond
-	sim, err := simserver.Start(cfg)
+	sim, err := simhttp.Start(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

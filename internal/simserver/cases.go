@@ -13,16 +13,6 @@ type Worked struct {
 // Truth returns the case's true limits.
 func (w Worked) Truth() Truth { return TruthOf(w.Config, w.Rules) }
 
-// Scaled returns the same case k times as fast: the limits are the same, every
-// time is divided by k.
-func (w Worked) Scaled(k float64) Worked {
-	w.Config.TimeScale = k
-	for _, d := range []*time.Duration{&w.Rules.MaxTTFT, &w.Rules.ErrorHold} {
-		*d = time.Duration(float64(*d) / k)
-	}
-	return w
-}
-
 // Doer returns the case's server in process. It panics where the case is
 // invalid, which a changed copy may be.
 func (w Worked) Doer() *Doer {

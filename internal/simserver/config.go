@@ -1,6 +1,7 @@
 package simserver
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/capfind/capfind/loadgen"
@@ -47,6 +48,10 @@ type Config struct {
 	PrefillPerToken    time.Duration `yaml:"prefill_per_token,omitempty" json:"prefill_per_token,omitzero"`         // added to it by each prompt token
 	USL                USL           `yaml:"usl,omitempty" json:"usl,omitzero"`                                     // Universal Scalability Law; takes the place of the step time
 
+	BatchMultiple int      `yaml:"batch_multiple,omitempty" json:"batch_multiple,omitzero"` // running requests are padded to a multiple of it, for step and prefill time; 0 or 1: they are not
+	BatchSizes    []int    `yaml:"batch_sizes,omitempty" json:"batch_sizes,omitempty"`      // rising batch sizes that the engine has prepared, as with CUDA graphs: a step takes as long as one of the next size up; above the last they are not padded
+	Replicas      Replicas `yaml:"replicas,omitempty" json:"replicas,omitzero"`
+
 	QueueCap         *int          `yaml:"queue_cap,omitempty" json:"queue_cap,omitempty"`                  // requests that may wait; more are refused; absent or -1: no bound
 	QueueRejectAfter time.Duration `yaml:"queue_reject_after,omitempty" json:"queue_reject_after,omitzero"` // how long a refusal by the full queue takes
 	RateLimit        RateLimit     `yaml:"rate_limit,omitempty" json:"rate_limit,omitzero"`
@@ -58,12 +63,49 @@ type Config struct {
 
 	ColdStart      time.Duration  `yaml:"cold_start,omitempty" json:"cold_start,omitzero"` // 503 for this long after the start, /health included
 	Warmup         Warmup         `yaml:"warmup,omitempty" json:"warmup,omitzero"`
+	Throttle       Throttle       `yaml:"throttle,omitempty" json:"throttle,omitzero"`
+	Wander         Wander         `yaml:"wander,omitempty" json:"wander,omitzero"`
 	Leak           Leak           `yaml:"leak,omitempty" json:"leak,omitzero"`
 	Autoscaler     Autoscaler     `yaml:"autoscaler,omitempty" json:"autoscaler,omitzero"`
 	NoisyNeighbour NoisyNeighbour `yaml:"noisy_neighbour,omitempty" json:"noisy_neighbour,omitzero"`
 	Bimodal        Bimodal        `yaml:"bimodal,omitempty" json:"bimodal,omitzero"`
 
 	Faults []Fault `yaml:"faults,omitempty" json:"faults,omitempty"` // HTTP server only: misbehaviour on the wire
+}
+
+// Replicas are several servers behind a balancer: slots, queue and KV cache are
+// those of each.
+type Replicas struct {
+	Speeds  []float64 `yaml:"speeds" json:"speeds"`                      // speed of each against what the service times say, e.g. [1, 1, 0.5]; empty: off
+	Slots   []int     `yaml:"slots,omitempty" json:"slots,omitempty"`    // of each; empty: as many as the server has
+	Balance Balance   `yaml:"balance,omitempty" json:"balance,omitzero"` // round_robin or least_connections; empty: round_robin
+}
+
+// Balance is how requests are spread over replicas.
+type Balance string
+
+// The balancers.
+const (
+	RoundRobin       Balance = "round_robin"       // one after the other in turn
+	LeastConnections Balance = "least_connections" // where the fewest requests are, running and waiting
+)
+
+// count returns how many replicas there are, 1 where the section is off.
+func (r Replicas) count() int { return max(1, len(r.Speeds)) }
+
+func (r Replicas) speed(i int) float64 {
+	if len(r.Speeds) == 0 {
+		return 1
+	}
+	return r.Speeds[i]
+}
+
+// slots returns S of the i-th, where the server's own is s.
+func (r Replicas) slots(i, s int) int {
+	if len(r.Slots) == 0 {
+		return s
+	}
+	return r.Slots[i]
 }
 
 // USL makes throughput follow X(N) = Lambda N / (1 + Sigma (N-1) + Kappa N (N-1)).
@@ -111,6 +153,20 @@ type Leak struct {
 	Over  time.Duration `yaml:"over" json:"over"`
 }
 
+// Throttle takes a share of the speed for good, as a processor does that got hot.
+type Throttle struct {
+	Share float64       `yaml:"share" json:"share"` // of the speed, below 1; 0: off
+	After time.Duration `yaml:"after" json:"after"` // how long requests must have been running, all in all
+}
+
+// Wander makes the speed of everything wander: its logarithm is a stationary
+// Ornstein-Uhlenbeck process. The mean of the speed over time is 1, so that over a
+// long run the mean times of requests are those of the server without it.
+type Wander struct {
+	Share float64       `yaml:"share" json:"share"` // standard deviation of the speed, share of 1; 0: off
+	Time  time.Duration `yaml:"time" json:"time"`   // its correlation time: after it 1/e of a deviation is left
+}
+
 // Autoscaler adds replicas after a delay: with Factor 2 there are twice the
 // slots, and each running request counts half towards step and prefill time.
 type Autoscaler struct {
@@ -150,25 +206,15 @@ func Default() Config {
 	}
 }
 
-// withDefaults fills what a Config written in Go may leave out because no
+// WithDefaults fills what a Config written in Go may leave out because no
 // server can be without it. Service times and slots stay as they are.
-func (c Config) withDefaults() Config {
+func (c Config) WithDefaults() Config {
 	d := Default()
-	if c.Server == "" {
-		c.Server = d.Server
-	}
-	if c.Model == "" {
-		c.Model = d.Model
-	}
-	if c.ContextLength == 0 {
-		c.ContextLength = d.ContextLength
-	}
-	if c.TimeScale == 0 {
-		c.TimeScale = 1
-	}
-	if c.PrefixCache.BlockSize == 0 {
-		c.PrefixCache.BlockSize = 16
-	}
+	c.Server = cmp.Or(c.Server, d.Server)
+	c.Model = cmp.Or(c.Model, d.Model)
+	c.ContextLength = cmp.Or(c.ContextLength, d.ContextLength)
+	c.TimeScale = cmp.Or(c.TimeScale, 1)
+	c.PrefixCache.BlockSize = cmp.Or(c.PrefixCache.BlockSize, 16)
 	return c
 }
 
@@ -176,7 +222,7 @@ func (c Config) withDefaults() Config {
 // every rate multiplied. The Retry-After header counts whole seconds of the
 // client's own time and stays.
 func (c Config) scaled() Config {
-	c = c.withDefaults()
+	c = c.WithDefaults()
 	k := c.TimeScale
 	if k == 1 {
 		return c
@@ -184,7 +230,7 @@ func (c Config) scaled() Config {
 	for _, d := range []*time.Duration{
 		&c.StepTime, &c.StepTimePerRequest, &c.Prefill, &c.PrefillPerRequest, &c.PrefillPerToken,
 		&c.QueueRejectAfter, &c.RateLimit.RejectAfter, &c.RestartAfter, &c.ErrorRate.After,
-		&c.ColdStart, &c.Leak.Over, &c.Autoscaler.After, &c.Autoscaler.DownAfter,
+		&c.ColdStart, &c.Throttle.After, &c.Wander.Time, &c.Leak.Over, &c.Autoscaler.After, &c.Autoscaler.DownAfter,
 		&c.NoisyNeighbour.Start, &c.NoisyNeighbour.For, &c.NoisyNeighbour.Every, &c.Bimodal.Dwell,
 	} {
 		*d = time.Duration(float64(*d) / k)

@@ -4,11 +4,11 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"slices"
 	"time"
 
+	"github.com/capfind/capfind/internal/simserver/draw"
 	"github.com/capfind/capfind/loadgen"
 )
 
@@ -16,15 +16,14 @@ import (
 type Workload struct {
 	InputLen  int // 0: 512
 	OutputLen int // 0: 128
+	// Prompts may share what they begin with: the i-th begins with the (i mod
+	// Prefixes)-th of so many prefixes, PrefixLen of its InputLen tokens. 0: no two
+	// prompts are alike.
+	Prefixes, PrefixLen int
 }
 
 func (w Workload) withDefaults() Workload {
-	if w.InputLen == 0 {
-		w.InputLen = 512
-	}
-	if w.OutputLen == 0 {
-		w.OutputLen = 128
-	}
+	w.InputLen, w.OutputLen = cmp.Or(w.InputLen, 512), cmp.Or(w.OutputLen, 128)
 	return w
 }
 
@@ -32,15 +31,12 @@ func (w Workload) withDefaults() Workload {
 // runs in real time and under testing/synctest, where thousands of requests take
 // milliseconds; there it gives the same samples for the same requests every time.
 // Its length spread is that of the workload: WantOutputTokens varies with the
-// prompt's number, and the answer is as long as wanted. Faults do not apply, and
-// prompts have no text that a prefix cache could know.
+// prompt's number, and the answer is as long as wanted. Faults do not apply.
 type Doer struct {
-	cfg      Config
 	workload Workload
-
-	driver
-	pending []*job // arrived at pendAt, not yet shown to the core
-	pendAt  time.Duration
+	engine   *Engine
+	pending  []*Job // arrived at pendAt, not yet shown to the core
+	pendAt   time.Duration
 }
 
 var _ loadgen.Doer = (*Doer)(nil)
@@ -48,20 +44,13 @@ var _ loadgen.Doer = (*Doer)(nil)
 // NewDoer returns a server that starts with its first request. The error names
 // what is wrong with the config.
 func NewDoer(cfg Config, w Workload) (*Doer, error) {
-	if err := firstProblem(cfg); err != nil {
+	e, err := newEngine(cfg)
+	if err != nil {
 		return nil, err
 	}
-	d := &Doer{cfg: cfg.withDefaults(), workload: w.withDefaults()}
-	d.driver = driver{core: newCore(cfg), before: d.flush}
+	d := &Doer{workload: w.withDefaults(), engine: e}
+	e.before = d.flush
 	return d, nil
-}
-
-func firstProblem(cfg Config) error {
-	var errs []error
-	for _, p := range cfg.Validate() {
-		errs = append(errs, p)
-	}
-	return errors.Join(errs...)
 }
 
 // Do implements loadgen.Doer. Its error is always nil: a simulated server can
@@ -69,7 +58,7 @@ func firstProblem(cfg Config) error {
 func (d *Doer) Do(ctx context.Context, start time.Time, s loadgen.Sample, emit func(*loadgen.Sample)) error {
 	key := uint64(s.PromptIndex)
 	s.WantPromptTokens = d.workload.InputLen
-	s.WantOutputTokens = d.cfg.length(d.workload.OutputLen, key)
+	s.WantOutputTokens = d.engine.cfg.Length(d.workload.OutputLen, key)
 	s.CachedTokens = -1
 	s.Conversation = -1
 	if ctx.Err() != nil {
@@ -77,7 +66,7 @@ func (d *Doer) Do(ctx context.Context, start time.Time, s loadgen.Sample, emit f
 		emit(&s)
 		return nil
 	}
-	j := &job{key: key, prompt: s.WantPromptTokens, output: s.WantOutputTokens, wake: make(chan struct{}, 1)}
+	j := newJob(key, s.WantPromptTokens, s.WantOutputTokens)
 	s.Sent, s.WasSent = time.Since(start), true
 	d.arrive(j)
 	d.wait(ctx, j)
@@ -90,19 +79,19 @@ func (d *Doer) Do(ctx context.Context, start time.Time, s loadgen.Sample, emit f
 // one instant are gathered first: the timer a nanosecond later fires only when
 // every goroutine has had its turn, and the core then takes them in the order of
 // their keys, not in that of the scheduler.
-func (d *Doer) arrive(j *job) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	now := d.now()
+func (d *Doer) arrive(j *Job) {
+	d.engine.mu.Lock()
+	defer d.engine.mu.Unlock()
+	now := d.engine.now()
 	if len(d.pending) > 0 && now > d.pendAt {
 		d.flush()
 	}
 	// What is due now ends now: the timer set below may replace the one that was
 	// to say so, and did not yet get its turn in this same instant.
-	d.core.advance(now)
+	d.engine.core.advance(now)
 	d.pending = append(d.pending, j)
 	d.pendAt = now
-	d.wakeIn(1)
+	d.engine.wakeIn(1)
 }
 
 // flush shows the core what is pending.
@@ -110,10 +99,10 @@ func (d *Doer) flush() {
 	if len(d.pending) == 0 {
 		return
 	}
-	d.core.advance(d.pendAt)
-	slices.SortStableFunc(d.pending, func(a, b *job) int { return cmp.Compare(a.key, b.key) })
+	d.engine.core.advance(d.pendAt)
+	slices.SortStableFunc(d.pending, func(a, b *Job) int { return cmp.Compare(a.key, b.key) })
 	for _, j := range d.pending {
-		d.core.arrive(j)
+		d.engine.enter(j, d.prompt(j.key))
 		if j.phase == phaseDone {
 			j.signal()
 		}
@@ -121,18 +110,35 @@ func (d *Doer) flush() {
 	d.pending = d.pending[:0]
 }
 
+// prompt returns the token ids of a prompt; nil where nobody looks at them.
+func (d *Doer) prompt(key uint64) []uint32 {
+	w := d.workload
+	if d.engine.prefix == nil || w.Prefixes == 0 {
+		return nil
+	}
+	ids := make([]uint32, w.InputLen)
+	for i := range ids {
+		whose := key%uint64(w.Prefixes) + 1
+		if i >= w.PrefixLen {
+			whose = ^key
+		}
+		ids[i] = uint32(draw.Mix(whose<<20 + uint64(i)))
+	}
+	return ids
+}
+
 // wait returns when the request is over, its refusal's time included.
-func (d *Doer) wait(ctx context.Context, j *job) {
+func (d *Doer) wait(ctx context.Context, j *Job) {
 	for {
 		select {
 		case <-ctx.Done():
-			d.leave(j)
+			d.engine.Leave(j)
 			return
-		case <-j.wake:
+		case <-j.Wake:
 		}
-		d.mu.Lock()
-		over, left := j.phase == phaseDone, j.finished-d.now()
-		d.mu.Unlock()
+		d.engine.mu.Lock()
+		over, left := j.phase == phaseDone, j.finished-d.engine.now()
+		d.engine.mu.Unlock()
 		if !over {
 			continue // the first token, or a preemption
 		}
@@ -144,7 +150,7 @@ func (d *Doer) wait(ctx context.Context, j *job) {
 		case <-rest.C:
 		case <-ctx.Done():
 			rest.Stop()
-			d.leave(j)
+			d.engine.Leave(j)
 		}
 		return
 	}
@@ -152,18 +158,21 @@ func (d *Doer) wait(ctx context.Context, j *job) {
 
 // fill writes what became of the request into its sample. The core's moments
 // are turned into the run's by way of the arrival, known on both clocks.
-func (d *Doer) fill(s *loadgen.Sample, j *job) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
+func (d *Doer) fill(s *loadgen.Sample, j *Job) {
+	d.engine.mu.Lock()
+	defer d.engine.mu.Unlock()
 	at := func(t time.Duration) time.Duration { return s.Sent + t - j.arrived }
 	s.End = at(j.finished)
 	s.ConnReused = true
 	s.Stamp = loadgen.StampUser
 	s.Streamed = true
 	s.TokenSource = loadgen.TokensFromUsage
+	if d.engine.prefix != nil {
+		s.CachedTokens = j.Cached
+	}
 	if j.started {
 		s.Status = http.StatusOK
-		s.PromptTokens = j.prompt
+		s.PromptTokens = j.Prompt
 		s.FirstOutput = at(j.first)
 		s.FirstAnswer = s.FirstOutput
 		s.LastOutput = at(j.last)
@@ -171,48 +180,41 @@ func (d *Doer) fill(s *loadgen.Sample, j *job) {
 	}
 	if j.why != served {
 		s.TokenSource = loadgen.TokensFromEvents
-		s.Class, s.Status, s.Message = d.failure(j.why, s.Status)
-		if j.why == refusedRate {
-			s.RetryAfter = retryAfter(d.cfg.RateLimit)
-		}
+		d.fail(s, j.why)
 	}
 }
 
-// failure says how a client sees each way of not being served.
-func (d *Doer) failure(why refusal, status int) (loadgen.Class, int, string) {
+// fail says how a client sees each way of not being served.
+func (d *Doer) fail(s *loadgen.Sample, why refusal) {
 	switch why {
 	case refusedDead:
-		return loadgen.ConnectionRefused, 0, "connection refused: the simulated server is down"
+		s.Class, s.Message = loadgen.ConnectionRefused, "connection refused: the simulated server is down"
+		return
 	case crashed:
-		return loadgen.ConnectionReset, status, "connection reset: the simulated server died"
+		s.Class, s.Message = loadgen.ConnectionReset, "connection reset: the simulated server died"
+		return
 	case cancelled:
-		return loadgen.Cancelled, status, ""
+		s.Class = loadgen.Cancelled
+		return
 	}
-	a := answerTo(d.cfg, why)
-	class := loadgen.HTTP5xx
+	a := answerTo(d.engine.cfg, why)
+	s.Class, s.Status, s.Message, s.RetryAfter = loadgen.HTTP5xx, a.Status, a.Message, a.RetryAfter
 	switch {
-	case a.status == http.StatusTooManyRequests:
-		class = loadgen.HTTP429
-	case a.status < 500:
-		class = loadgen.HTTP4xx
+	case a.Status == http.StatusTooManyRequests:
+		s.Class = loadgen.HTTP429
+	case a.Status < 500:
+		s.Class = loadgen.HTTP4xx
 	}
-	return class, a.status, a.message
 }
 
 // Ready returns nil when the server would take a request: a controller's
 // readiness check.
 func (d *Doer) Ready(context.Context) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.catchUp()
-	switch {
-	case !d.core.alive():
+	switch alive, loaded := d.engine.Health(); {
+	case !alive:
 		return errors.New("connection refused: the simulated server is down")
-	case d.core.cold():
-		return fmt.Errorf("HTTP 503: the simulated server is still loading its model")
+	case !loaded:
+		return errors.New("HTTP 503: the simulated server is still loading its model")
 	}
 	return nil
 }
-
-// State returns what the server's own metrics would show now.
-func (d *Doer) State() State { return d.state() }

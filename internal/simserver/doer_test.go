@@ -251,6 +251,8 @@ func TestDoerIsDeterministic(t *testing.T) {
 			cfg := Default()
 			cfg.Slots, cfg.LengthSpread, cfg.StepTimePerRequest = 8, 0.5, time.Millisecond
 			cfg.ErrorRate = ErrorRate{Base: 0.05}
+			cfg.Replicas = Replicas{Speeds: []float64{1, 0.7}, Balance: LeastConnections}
+			cfg.Wander = Wander{Share: 0.2, Time: time.Second}
 			d, _ := NewDoer(cfg, Workload{OutputLen: 50})
 			start := time.Now()
 			var mu sync.Mutex
@@ -312,7 +314,7 @@ func TestKVCacheActsAsSlots(t *testing.T) {
 			want := PointOf(cfg, r, 100)
 			samples := closedLoop(d, 100, 0, 8*time.Second, 100*time.Second, 400*time.Second)
 			o := observe(samples, 400*time.Second)
-			st := d.State()
+			st := d.engine.State()
 			t.Logf("c=%v: %+v; formula %+v; %d preemptions of %d", spread, o, want, st.Preemptions, st.Finished)
 			near(t, "throughput", o.throughput, want.Throughput, 0.05)
 			if st.Preemptions == 0 {
@@ -320,4 +322,42 @@ func TestKVCacheActsAsSlots(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A short answer that starts beside a long one ends first, and its client must
+// hear of it then: one that hears of it only when the long one ends keeps its
+// slot idle, and the load is less than it claims to be.
+func TestShortAnswerBesideALongOneIsHeardAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := Default()
+		cfg.Slots, cfg.StepTime, cfg.Prefill, cfg.LengthSpread = 0, 20*time.Millisecond, 100*time.Millisecond, 0.5
+		d, err := NewDoer(cfg, Workload{OutputLen: 100})
+		if err != nil {
+			t.Fatal(err)
+		}
+		long, short := 0, 0
+		for key := range 100 {
+			if cfg.Length(100, uint64(key)) > cfg.Length(100, uint64(long)) {
+				long = key
+			}
+			if cfg.Length(100, uint64(key)) < cfg.Length(100, uint64(short)) {
+				short = key
+			}
+		}
+		start := time.Now()
+		var ended, heard time.Duration
+		done := make(chan struct{})
+		go func() {
+			_ = d.Do(context.Background(), start, loadgen.Sample{PromptIndex: long}, func(*loadgen.Sample) {})
+			close(done)
+		}()
+		time.Sleep(50 * time.Millisecond)
+		_ = d.Do(context.Background(), start, loadgen.Sample{PromptIndex: short}, func(s *loadgen.Sample) {
+			ended, heard = s.End, time.Since(start)
+		})
+		if heard-ended > time.Millisecond {
+			t.Errorf("the short answer ended at %v and was heard of at %v", ended, heard)
+		}
+		<-done
+	})
 }

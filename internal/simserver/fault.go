@@ -3,7 +3,6 @@ package simserver
 import (
 	"slices"
 	"strings"
-	"sync/atomic"
 	"time"
 )
 
@@ -121,61 +120,4 @@ func (f Fault) validate(prefix string, v *problems) {
 	if f.Mode == "slow_headers" && f.Delay == 0 {
 		v.add(prefix+"delay", "says how long the headers take; set it, e.g. 2s")
 	}
-}
-
-// faultList hands out each request's faults.
-type faultList struct {
-	seed   uint64
-	faults []Fault
-	hits   []atomic.Int64
-}
-
-func newFaultList(cfg Config) *faultList {
-	return &faultList{seed: cfg.Seed, faults: cfg.Faults, hits: make([]atomic.Int64, len(cfg.Faults))}
-}
-
-// quirks are the faults of one request, by mode.
-type quirks map[string]Fault
-
-// has reports whether the request has any of the modes.
-func (q quirks) has(modes ...string) bool {
-	if len(q) == 0 {
-		return false
-	}
-	for _, m := range modes {
-		if _, ok := q[m]; ok {
-			return true
-		}
-	}
-	return false
-}
-
-// pick returns the faults of the n-th request, counted from 1; nil for none.
-func (l *faultList) pick(n uint64) quirks {
-	var q quirks
-	for i := range l.faults {
-		f := l.faults[i]
-		if !l.strikes(i, n) {
-			continue
-		}
-		if f.After == 0 {
-			f.After = 1
-		}
-		if q == nil {
-			q = quirks{}
-		}
-		q[f.Mode] = f
-	}
-	return q
-}
-
-func (l *faultList) strikes(i int, n uint64) bool {
-	f := &l.faults[i]
-	switch {
-	case f.Every > 0 && n%uint64(f.Every) != 0:
-		return false
-	case f.Share > 0 && chance(l.seed, drawFault+uint64(i)*1000, n) >= f.Share:
-		return false
-	}
-	return f.Count == 0 || l.hits[i].Add(1) <= int64(f.Count)
 }

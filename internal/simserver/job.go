@@ -17,29 +17,21 @@ const (
 	phaseDone
 )
 
-// refusal says why a request was not served. The zero value is "it was".
-type refusal uint8
+// Job is one request inside the server. Its times are offsets from the core's
+// start, to be read under the engine's lock or when it is over.
+type Job struct {
+	Prompt int // tokens
+	Cached int // of them found in the prefix cache
 
-const (
-	served refusal = iota
-	refusedDead
-	refusedCold
-	refusedRate
-	refusedError
-	refusedQueue
-	refusedTooLong
-	crashed   // was in the server when it died
-	cancelled // the client went away
-)
+	// Wake gets a value when something about the job changed that its owner may
+	// wait for: the first token, a preemption or its end, the end. Capacity one
+	// and never blocking: the owner looks at the job itself.
+	Wake chan struct{}
 
-// job is one request inside the core. Its times are offsets from the core's
-// start. The core's owner may read it only under the owner's lock.
-type job struct {
 	key    uint64 // what chance is drawn from: the same key gets the same fate
-	prompt int    // tokens
-	cached int    // of them found in the prefix cache
 	output int    // tokens
 
+	at       *replica
 	phase    phase
 	seq      uint64        // order of admission to a slot, for choosing whom to preempt
 	factor   float64       // by which its service takes longer than the model says
@@ -58,31 +50,44 @@ type job struct {
 	tokens   int           // put out, once it is over
 	last     time.Duration // the last of them
 	why      refusal
-
-	// wake gets a value when something about the job changed that its owner may
-	// wait for: the first token, a preemption or its end, the end. Capacity one
-	// and never blocking: the owner looks at the job itself.
-	wake chan struct{}
 }
 
-func (j *job) signal() {
+func newJob(key uint64, prompt, output int) *Job {
+	return &Job{Prompt: prompt, Wake: make(chan struct{}, 1), key: key, output: output}
+}
+
+// Times returns how long a finished request took from arrival to its last token,
+// from its slot to its first token, and from there to the last.
+func (j *Job) Times() (total, prefill, decode time.Duration) {
+	return j.finished - j.arrived, j.first - j.admitted, j.finished - j.first
+}
+
+func (j *Job) signal() {
 	select {
-	case j.wake <- struct{}{}:
+	case j.Wake <- struct{}{}:
 	default:
 	}
 }
 
 // perToken returns the units of decode work per output token.
-func (j *job) perToken() float64 {
+func (j *Job) perToken() float64 {
 	if j.output < 2 {
 		return 0
 	}
 	return j.work / float64(j.output-1)
 }
 
+// uncached is the share of the prompt that has to be computed.
+func (j *Job) uncached() float64 {
+	if j.Prompt == 0 || j.resuming {
+		return 1
+	}
+	return 1 - float64(j.Cached)/float64(j.Prompt)
+}
+
 // jobHeap orders the jobs of one phase by the clock reading at which it ends;
 // equal readings by admission, so that ties never depend on chance.
-type jobHeap []*job
+type jobHeap []*Job
 
 func (h jobHeap) Len() int { return len(h) }
 func (h jobHeap) Less(i, k int) bool {
@@ -98,7 +103,7 @@ func (h jobHeap) Swap(i, k int) {
 
 // Push implements heap.Interface.
 func (h *jobHeap) Push(x any) {
-	j := x.(*job)
+	j := x.(*Job)
 	j.pos = len(*h)
 	*h = append(*h, j)
 }
@@ -112,14 +117,14 @@ func (h *jobHeap) Pop() any {
 	return j
 }
 
-func (h *jobHeap) add(j *job, target float64) {
+func (h *jobHeap) add(j *Job, target float64) {
 	j.target = target
 	heap.Push(h, j)
 }
 
-func (h *jobHeap) remove(j *job) { heap.Remove(h, j.pos) }
+func (h *jobHeap) remove(j *Job) { heap.Remove(h, j.pos) }
 
-func (h jobHeap) top() *job {
+func (h jobHeap) top() *Job {
 	if len(h) == 0 {
 		return nil
 	}
@@ -129,19 +134,19 @@ func (h jobHeap) top() *job {
 // fifo is a queue of jobs that also takes one back at its front. A job that left
 // early is skipped when its turn comes.
 type fifo struct {
-	jobs []*job
+	jobs []*Job
 	head int
 	n    int
 }
 
-func (q *fifo) push(j *job) {
+func (q *fifo) push(j *Job) {
 	q.jobs = append(q.jobs, j)
 	q.n++
 }
 
-func (q *fifo) pushFront(j *job) {
+func (q *fifo) pushFront(j *Job) {
 	if q.head == 0 {
-		q.jobs = append([]*job{nil}, q.jobs...)
+		q.jobs = append([]*Job{nil}, q.jobs...)
 		q.head = 1
 	}
 	q.head--
@@ -150,7 +155,7 @@ func (q *fifo) pushFront(j *job) {
 }
 
 // peek returns the job whose turn it is, nil when nobody waits.
-func (q *fifo) peek() *job {
+func (q *fifo) peek() *Job {
 	for q.head < len(q.jobs) && (q.jobs[q.head] == nil || q.jobs[q.head].phase != phaseQueued) {
 		q.jobs[q.head] = nil
 		q.head++

@@ -1,22 +1,23 @@
 package simserver
 
-import "math"
+import (
+	"math"
+	"time"
+)
 
-// model is the server in closed form. Times in seconds.
+// model is the server in closed form: who gets in, and what the servers behind do
+// with them. Times in seconds.
 type model struct {
-	cfg    Config  // scaled
-	hold   float64 // of a client after an error
-	input  float64 // prompt tokens
-	output float64 // mean output tokens
-	// s(x) = a + b x + c x^2: a request's time in its slot with x running.
-	a, b, c float64
+	cfg     Config  // scaled, without what outside names
+	hold    float64 // of a client after an error
+	servers cluster
+	when    []string // which state it is in
+	outside []string // settings that have no closed form
 }
 
 // Point is the steady state at one concurrency.
 type Point struct {
 	Alive      bool    // false: the server crashes at this concurrency
-	InServer   float64 // mean requests running and waiting
-	Running    float64
 	Success    float64 // share of 1
 	Throughput float64 // successes per second
 	TTFT       float64 // mean, s
@@ -24,119 +25,128 @@ type Point struct {
 	E2E        float64 // mean of successes, s
 }
 
-// PointOf returns the steady state of a closed loop at concurrency n.
-func PointOf(cfg Config, r Rules, n int) Point { return newModel(cfg, r).at(float64(n)) }
+// PointOf returns the steady state of a closed loop at concurrency n; where the
+// server changes, that of its later state, as TruthOf takes it. Where its speed
+// wanders, the point is the mean over a long run.
+func PointOf(cfg Config, r Rules, n int) Point {
+	return newModel(cfg, r, laterState(cfg)).at(float64(n))
+}
 
-func newModel(cfg Config, r Rules) model {
+// PointAt returns the same for the state that a server which changes is in at a
+// time t after its start, if concurrency was n since then. (Only what an autoscaler
+// waits for depends on that; where load came to its mark later, t counts from there.)
+func PointAt(cfg Config, r Rules, n int, t time.Duration) Point {
+	return newModel(cfg, r, stateAt(cfg, n, t)).at(float64(n))
+}
+
+func newModel(cfg Config, r Rules, now state) *model {
 	w := r.Workload.withDefaults()
 	cfg = cfg.scaled()
-	m := model{cfg: cfg, hold: r.ErrorHold.Seconds(), input: float64(w.InputLen), output: float64(w.OutputLen)}
-	if u := cfg.USL; u.Lambda > 0 {
-		m.a, m.b, m.c = (1-u.Sigma)/u.Lambda, (u.Sigma-u.Kappa)/u.Lambda, u.Kappa/u.Lambda
-		return m
+	m := &model{hold: r.ErrorHold.Seconds(), when: now.when}
+	uncached, known := cfg.uncached(w)
+	switch {
+	case !known:
+		m.outside = append(m.outside, "prefix_cache")
+	case uncached < 1:
+		m.when = append(m.when, "with a warm prefix cache")
 	}
-	steps := m.output - 1
-	m.a = cfg.Prefill.Seconds() + cfg.PrefillPerToken.Seconds()*m.input + steps*cfg.StepTime.Seconds()
-	m.b = cfg.PrefillPerRequest.Seconds() + steps*cfg.StepTimePerRequest.Seconds()
+	m.leaveOut(&cfg)
+	m.cfg = cfg
+	m.servers.balance = cfg.Replicas.Balance
+	for i := range cfg.Replicas.count() {
+		s := station{
+			cfg: &m.cfg, input: float64(w.InputLen), output: float64(w.OutputLen), uncached: uncached,
+			slow: now.slow * cfg.Bimodal.slow() / cfg.Replicas.speed(i), scale: now.scale, slots: math.Inf(1),
+		}
+		if n := cfg.Replicas.slots(i, cfg.Slots); n > 0 {
+			s.slots = math.Round(float64(n) * now.scale)
+		}
+		s.slots = min(s.slots, s.memory())
+		m.servers.stations = append(m.servers.stations, s)
+	}
 	return m
 }
 
-// slot returns s(x).
-func (m model) slot(x float64) float64 { return m.a + m.b*x + m.c*x*x }
-
-// firstToken returns p(x), what grows with the prompt included.
-func (m model) firstToken(x float64) float64 {
-	p := m.cfg.prefillAt(x) / 1e9
-	if m.cfg.USL.Lambda == 0 {
-		p += m.cfg.PrefillPerToken.Seconds() * m.input
+// leaveOut takes out of the config what has no closed form together with the rest
+// of it, and notes what that was.
+func (m *model) leaveOut(cfg *Config) {
+	without := func(on bool, name string, off func()) {
+		if on {
+			m.outside = append(m.outside, name)
+			off()
+		}
 	}
-	return p
+	padded, many := cfg.padded(), len(cfg.Replicas.Speeds) > 1
+	// Neither a rate nor a pause slows down with the server: their means are not those
+	// of the mean server.
+	own := cfg.RateLimit.PerSecond > 0 || cfg.ErrorRate != (ErrorRate{})
+	without(own && cfg.Wander.Share > 0, "wander", func() { cfg.Wander = Wander{} })
+	without(own && cfg.Bimodal.Share > 0, "bimodal", func() { cfg.Bimodal = Bimodal{} })
+	without(padded && many && cfg.Replicas.Balance != LeastConnections, "replicas", func() { cfg.Replicas = Replicas{} })
+	without(padded && cfg.RateLimit.PerSecond > 0, "rate_limit", func() { cfg.RateLimit = RateLimit{} })
+	without(padded && cfg.ErrorRate != (ErrorRate{}), "error_rate", func() { cfg.ErrorRate = ErrorRate{} })
+	without(many && cfg.bounded(), "queue_cap", func() { cfg.QueueCap = nil })
+	without(many && cfg.KVTokens > 0, "kv_tokens", func() { cfg.KVTokens = 0 })
+	without(len(cfg.Faults) > 0, "faults", func() {})
 }
 
-// slots returns how many can run at once: S, or what the KV cache holds on the
-// mean, K / (P + L (1+c^2)/2), whichever is less.
-func (m model) slots() float64 {
-	s := math.Inf(1)
-	if m.cfg.Slots > 0 {
-		s = float64(m.cfg.Slots)
-	}
-	return min(s, m.memory())
-}
+// smooth reports whether throughput is one formula from one request up to where it
+// stops growing.
+func (m *model) smooth() bool { return !m.cfg.padded() && len(m.servers.stations) == 1 }
 
-func (m model) memory() float64 {
-	if m.cfg.KVTokens == 0 {
-		return math.Inf(1)
+// full returns how many have to be in the server for every slot to be taken.
+func (m *model) full() (n float64) {
+	for _, s := range m.servers.stations {
+		n = max(n, s.slots*float64(len(m.servers.stations)))
 	}
-	c := m.cfg.LengthSpread
-	return float64(m.cfg.KVTokens) / (m.input + m.output*(1+c*c)/2)
+	return n
 }
 
 // throughput returns X with n in the server.
-func (m model) throughput(n float64) float64 {
-	x := min(n, m.slots())
-	return x / m.slot(x)
-}
-
-// peak returns where X is highest if nothing but s(x) counts: sqrt(a/c).
-func (m model) peak() float64 {
-	if m.c == 0 {
-		return math.Inf(1)
-	}
-	return math.Sqrt(m.a / m.c)
-}
+func (m *model) throughput(n float64) float64 { return m.servers.at(n).throughput }
 
 // limited returns how many in the server make the rate limiter's throughput.
-func (m model) limited() float64 {
+func (m *model) limited() float64 {
 	rate := m.cfg.RateLimit.PerSecond
-	top := min(m.slots(), m.peak(), 1e9)
+	top := min(m.full(), m.servers.stations[0].peak(), 1e9)
 	if rate <= 0 || m.throughput(top) <= rate {
 		return math.Inf(1)
 	}
 	return bisect(0, top, func(n float64) bool { return m.throughput(n) <= rate })
 }
 
-// kink returns where throughput stops growing for reasons other than s(x).
-func (m model) kink() float64 { return min(m.slots(), m.limited()) }
-
 // room returns the most that the server lets in.
-func (m model) room() float64 {
+func (m *model) room() float64 {
 	room := m.limited()
 	if m.cfg.bounded() {
-		room = min(room, m.slots()+float64(*m.cfg.QueueCap))
+		room = min(room, m.full()+float64(*m.cfg.QueueCap))
 	}
 	return room
 }
 
 // mostAlive returns the most requests the server survives.
-func (m model) mostAlive() float64 {
+func (m *model) mostAlive() float64 {
 	if m.cfg.CrashAt == 0 || m.room() < float64(m.cfg.CrashAt) {
 		return math.Inf(1)
 	}
 	return float64(m.cfg.CrashAt - 1)
 }
 
-// elastic returns the largest n at which s(x) alone leaves an elasticity of at
-// least e: the root of C(1+e) n^2 + B e n - A(1-e) = 0.
-func (m model) elastic(e float64) float64 {
-	a, b, c := m.c*(1+e), m.b*e, m.a*(1-e)
-	if a == 0 && b == 0 {
-		return math.Inf(1)
-	}
-	return 2 * c / (b + math.Sqrt(b*b+4*a*c))
-}
-
 // users returns how many clients in a closed loop keep n in the server: those
 // whose request failed by chance hold, and are not in it.
-func (m model) users(n float64) float64 {
+func (m *model) users(n float64) float64 {
 	q := m.cfg.ErrorRate.atMean(n)
-	if q >= 1 {
+	switch {
+	case q == 0:
+		return n
+	case q >= 1:
 		return math.Inf(1)
 	}
 	return n + q/(1-q)*m.throughput(n)*(m.cfg.ErrorRate.After.Seconds()+m.hold)
 }
 
 // at returns the steady state of users clients without think time.
-func (m model) at(users float64) Point {
+func (m *model) at(users float64) Point {
 	n := min(users, m.room())
 	excess := 0.0
 	if m.users(n) > users {
@@ -145,21 +155,18 @@ func (m model) at(users float64) Point {
 		excess = users - m.users(n)
 	}
 	if n > m.mostAlive()*(1+1e-9) {
-		return Point{InServer: n}
+		return Point{}
 	}
-	running := min(n, m.slots())
-	s, x := m.slot(running), m.throughput(n)
-	p := Point{Alive: true, InServer: n, Running: running, Throughput: x}
-	p.TTFT = (n-running)*s/running + m.firstToken(running)
-	p.E2E = n / x
-	p.TPOT = (s - m.firstToken(running)) / (m.output - 1)
-	p.Success = m.success(n, x, excess)
-	return p
+	f := m.servers.at(n)
+	return Point{
+		Alive: true, Success: m.success(n, f.throughput, excess),
+		Throughput: f.throughput, TTFT: f.ttft, TPOT: f.tpot, E2E: n / f.throughput,
+	}
 }
 
 // success returns the share of requests served when excess clients are turned
 // away again and again, each time after the refusal's own time and the hold.
-func (m model) success(n, x, excess float64) float64 {
+func (m *model) success(n, x, excess float64) float64 {
 	sent := x / (1 - m.cfg.ErrorRate.atMean(n))
 	if excess > 1e-9*n {
 		reject := m.cfg.QueueRejectAfter
@@ -172,24 +179,61 @@ func (m model) success(n, x, excess float64) float64 {
 }
 
 // resources returns where the server runs out of memory or dies.
-func (m model) resources() Bound {
+func (m *model) resources() Bound {
 	at := m.mostAlive()
-	if mem := m.memory(); mem <= m.slots() {
-		at = min(at, mem)
+	if m.cfg.KVTokens > 0 {
+		if s := m.servers.stations[0]; s.memory() <= s.slots {
+			at = min(at, s.memory())
+		}
 	}
 	return bound(at, math.Inf(1))
 }
 
 // largest returns the largest concurrency at which ok holds; ok must not hold
 // again once it has failed.
-func (m model) largest(ok func(Point) bool) Bound {
+func (m *model) largest(ok func(Point) bool) Bound {
 	const most = 1e7
 	if ok(m.at(most)) {
 		return Bound{}
 	}
 	at := bisect(0, most, func(n float64) bool { return ok(m.at(n)) })
-	return Bound{Reached: true, At: at, N: whole(at)}
+	return bound(at, math.Inf(1))
 }
+
+// worth returns the largest concurrency that is worth having where throughput
+// follows no one formula: N with the highest X(N)/N^e. From there no more
+// concurrency brings the gain per doubling that e stands for, and from any less up
+// to there does; where the curve is smooth that is where its elasticity is e. Right
+// are the answers from the first to the last that come as close to it as no
+// measurement can tell.
+func (m *model) worth(e float64) Bound {
+	const far, most = 4, 100_000
+	b := Bound{Reached: true, N: 1}
+	value := []float64{0}
+	for n := 1; float64(n) <= min(most, m.full()) && n <= far*(b.N+1); n++ {
+		value = append(value, m.throughput(min(float64(n), m.limited()))/math.Pow(float64(n), e))
+		if value[n] > value[b.N]*(1+1e-12) {
+			b.N = n
+		}
+	}
+	b.At = float64(b.N)
+	if b.N > most/far || b.At > m.mostAlive() {
+		return Bound{}
+	}
+	for n, v := range value {
+		if v < value[b.N]*(1-resolved) {
+			continue
+		}
+		if b.High = n; b.Low == 0 {
+			b.Low = n
+		}
+	}
+	return b
+}
+
+// resolved is the least difference between two loads that a measurement can tell,
+// share of 1: that of one and the same load from run to run.
+const resolved = 0.005
 
 // bisect returns the largest x in [lo, hi] with ok(x), ok holding at lo.
 func bisect(lo, hi float64, ok func(float64) bool) float64 {
@@ -205,27 +249,4 @@ func bisect(lo, hi float64, ok func(float64) bool) float64 {
 		}
 	}
 	return lo
-}
-
-// outside lists the settings that have no closed form here.
-func (m model) outside() []string {
-	var out []string
-	for _, s := range []struct {
-		on   bool
-		name string
-	}{
-		{m.cfg.ColdStart > 0, "cold_start"},
-		{m.cfg.Warmup.Requests > 0, "warmup"},
-		{m.cfg.Leak.Share > 0, "leak"},
-		{m.cfg.Autoscaler.Factor > 0, "autoscaler"},
-		{m.cfg.NoisyNeighbour.Share > 0, "noisy_neighbour"},
-		{m.cfg.Bimodal.Share > 0, "bimodal"},
-		{m.cfg.PrefixCache.Tokens > 0, "prefix_cache"},
-		{len(m.cfg.Faults) > 0, "faults"},
-	} {
-		if s.on {
-			out = append(out, s.name)
-		}
-	}
-	return out
 }

@@ -3,7 +3,8 @@ package simserver
 import (
 	"container/list"
 	"slices"
-	"sync"
+
+	"github.com/capfind/capfind/internal/simserver/draw"
 )
 
 // prefixCache remembers the blocks of prompts, as paged KV caches do: a block is
@@ -12,7 +13,6 @@ import (
 type prefixCache struct {
 	blockSize, capacity int
 
-	mu     sync.Mutex
 	blocks map[uint64]*list.Element
 	order  list.List // of uint64; the front was used last
 }
@@ -30,13 +30,11 @@ func (p *prefixCache) lookup(ids []uint32) (cached int) {
 	if p == nil {
 		return 0
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
 	hashes := make([]uint64, 0, len(ids)/p.blockSize)
 	h := uint64(0)
 	for end := p.blockSize; end <= len(ids); end += p.blockSize {
 		for _, id := range ids[end-p.blockSize : end] {
-			h = mix(h ^ uint64(id))
+			h = draw.Mix(h ^ uint64(id))
 		}
 		hashes = append(hashes, h)
 	}

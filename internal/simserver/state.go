@@ -1,87 +1,108 @@
 package simserver
 
 import (
-	"fmt"
 	"math"
-	"net/http"
 	"time"
 )
 
-// State is what the server knows of itself at one moment. Counters count from
-// the start.
-type State struct {
-	Running, Waiting          int
-	KVUsage                   float64 // share of the KV cache in use; 0 without a budget
-	Finished, Refused         uint64  // requests
-	Crashes, Preemptions      uint64
-	PromptTokens              uint64
-	OutputTokens              uint64        // of finished requests
-	PrefixQueries, PrefixHits uint64        // tokens
-	QueueTime, TTFT, E2E      time.Duration // sums over finished requests
+// state is what a server that changes is like at one time.
+type state struct {
+	slow  float64  // by how much everything takes longer
+	scale float64  // how many times the server is there
+	when  []string // says which state it is; nil where the server does not change
 }
 
-func (c *core) state() State {
-	s := c.stats
-	return State{
-		Running: c.running, Waiting: c.queue.n, KVUsage: c.kvUsage(),
-		Finished: s.finished, Refused: s.refused, Crashes: s.crashes, Preemptions: s.preemptions,
-		PromptTokens: s.promptTokens, OutputTokens: s.outputTokens,
-		PrefixQueries: s.prefixQueries, PrefixHits: s.prefixHits,
-		QueueTime: s.queueTime.sum, TTFT: s.ttft.sum, E2E: s.e2e.sum,
+// stateAt returns the state at a time after the start, with n requests in the
+// server since then. The time and the config are in the client's own time.
+func stateAt(cfg Config, n int, t time.Duration) state {
+	cfg = cfg.scaled()
+	now := state{slow: 1, scale: 1}
+	if l := cfg.Leak; l.Share > 0 {
+		now.slow *= 1 + l.Share*min(1, t.Seconds()/l.Over.Seconds())
 	}
+	if th := cfg.Throttle; t >= th.After {
+		now.slow /= 1 - th.Share
+	}
+	if nb := cfg.NoisyNeighbour; nb.here(t) {
+		now.slow /= 1 - nb.Share
+	}
+	if a := cfg.Autoscaler; a.Factor > 0 && n >= a.At && t >= a.After {
+		now.scale = a.Factor
+	}
+	return now
 }
 
-// answer is an HTTP answer that refuses a request.
-type answer struct {
-	status     int
-	kind       string // error type as the server names it
-	message    string
-	param      string // that is refused
-	retryAfter time.Duration
+// here reports whether the neighbour is there at a time.
+func (n NoisyNeighbour) here(t time.Duration) bool {
+	t -= n.Start
+	if n.Every > 0 && t > 0 {
+		t %= n.Every
+	}
+	return n.Share > 0 && t >= 0 && t < n.For
 }
 
-// answerTo returns how the imitated server refuses a request.
-func answerTo(cfg Config, why refusal) answer {
-	switch why {
-	case refusedCold:
-		return answer{status: http.StatusServiceUnavailable, kind: "unavailable_error", message: "Loading model"}
-	case refusedRate:
-		return answer{
-			status: http.StatusTooManyRequests, kind: "rate_limit_error", retryAfter: retryAfter(cfg.RateLimit),
-			message: fmt.Sprintf("Rate limit of %g requests per second exceeded", cfg.RateLimit.PerSecond),
+// laterState returns the state that a server which changes ends in; of one that
+// goes to and fro that in which it is for most of the time.
+func laterState(cfg Config) state {
+	guest := cfg.NoisyNeighbour
+	stays := 2*guest.For > guest.Every && guest.Every > 0
+	cfg.NoisyNeighbour = NoisyNeighbour{}
+	later := stateAt(cfg, math.MaxInt, forever)
+	if stays {
+		later.slow /= 1 - guest.Share
+	}
+	for _, c := range []struct {
+		is   bool
+		when string
+	}{
+		{guest.Share > 0 && !stays, "without its neighbour"},
+		{guest.Share > 0 && stays, "with its neighbour, who is there for most of the time"},
+		{cfg.Throttle.Share > 0, "once it is throttled"},
+		{cfg.Leak.Share > 0, "once its leak has done its worst"},
+		{cfg.Autoscaler.Factor > 0, "with all its replicas"},
+		{cfg.Wander.Share > 0, "at its mean speed"},
+	} {
+		if c.is {
+			later.when = append(later.when, c.when)
 		}
-	case refusedQueue:
-		return overloaded(cfg.Server)
-	case refusedTooLong:
-		return answer{
-			status: http.StatusBadRequest, kind: "invalid_request_error",
-			message: fmt.Sprintf("This model's maximum context length is %d tokens; prompt and answer together ask for more", cfg.limitTokens()),
-		}
-	default:
-		return answer{status: http.StatusInternalServerError, kind: "server_error", message: "Internal server error"}
 	}
+	return later
 }
 
-// overloaded returns each server's own way of saying that its queue is full.
-func overloaded(k Kind) answer {
-	switch k {
-	case TGI:
-		return answer{status: http.StatusTooManyRequests, kind: "overloaded", message: "Model is overloaded"}
-	case Ollama:
-		return answer{status: http.StatusServiceUnavailable, kind: "overloaded", message: "server busy, please try again. maximum pending requests exceeded"}
-	default:
-		return answer{status: http.StatusServiceUnavailable, kind: "overloaded_error", message: "The server is overloaded: its queue is full"}
-	}
+// Stationary reports whether the server is the same at all times, but for what
+// chance does to it.
+func (c Config) Stationary() bool {
+	return c.ColdStart == 0 && c.Warmup.Requests == 0 && c.Leak.Share == 0 && c.Throttle.Share == 0 &&
+		c.NoisyNeighbour.Share == 0 && c.Autoscaler.Factor == 0 && c.PrefixCache.Tokens == 0
 }
 
-func (c Config) limitTokens() int {
-	if c.KVTokens > 0 {
-		return min(c.ContextLength, c.KVTokens)
+// slow returns by how much service takes longer on the mean: of requests where
+// each is drawn by itself, else over a long run of a server that is slow for a share
+// of the time.
+func (b Bimodal) slow() float64 {
+	switch {
+	case b.Share == 0:
+		return 1
+	case b.Dwell == 0:
+		return 1 + b.Share*(b.Factor-1)
 	}
-	return c.ContextLength
+	return 1 / (1 - b.Share + b.Share/b.Factor)
 }
 
-// retryAfter returns what the header says: whole seconds.
-func retryAfter(r RateLimit) time.Duration {
-	return time.Duration(math.Ceil(r.RetryAfter.Seconds())) * time.Second
+// uncached returns the share of a prompt that a warm prefix cache leaves to be
+// computed. ok is false where that depends on more than the config and the workload
+// say: the prompts share nothing, or the cache has no room for all of two rounds.
+func (c Config) uncached(w Workload) (share float64, ok bool) {
+	cache := c.PrefixCache
+	if cache.Tokens == 0 {
+		return 1, true
+	}
+	if w.Prefixes == 0 || cache.Tokens < 2*w.Prefixes*w.InputLen {
+		return 1, false
+	}
+	cached := w.PrefixLen / cache.BlockSize * cache.BlockSize
+	if cached == w.InputLen {
+		cached -= cache.BlockSize
+	}
+	return 1 - float64(cached)/float64(w.InputLen), true
 }

@@ -2,6 +2,7 @@ package simserver
 
 import (
 	"math"
+	"strings"
 	"time"
 )
 
@@ -36,6 +37,12 @@ type Bound struct {
 	Reached bool    // false: the rule is met at any concurrency the server survives
 	At      float64 // where the curve crosses the threshold
 	N       int     // the largest whole concurrency that meets the rule
+
+	// Low and High are the least and the largest right answer, both N but for the
+	// gain of a server whose throughput goes up and down (batches that are padded) or
+	// has several bends (replicas): there the differences between some N are smaller
+	// than any measurement shows.
+	Low, High int
 }
 
 // Truth is what a measurement of the server has to find, in a steady closed
@@ -43,11 +50,10 @@ type Bound struct {
 type Truth struct {
 	SuccessRate, TTFT, ThroughputGain, Resources Bound
 
-	Limit          Bound // the smallest of them
-	BoundBy        string
-	Peak           Bound   // the smallest concurrency of highest throughput; not reached where it rises for ever
-	PeakThroughput float64 // requests per second there; 0 where there is no peak
-	Ladder         LadderTruth
+	Limit   Bound // the smallest of them
+	BoundBy string
+	When    string // which state of a server that changes the truth is about; empty where it does not
+	Ladder  LadderTruth
 	// OutOfModel lists the settings that the formulas do not cover; where it is
 	// not empty the truth is that of the server without them.
 	OutOfModel []string
@@ -65,37 +71,48 @@ type LadderTruth struct {
 // TTFT = (n-m) s(m)/m + p(m); the gain rule is the elasticity
 // d ln X / d ln N = (A - C N^2)/(A + B N + C N^2) >= log2(1+g) of s = A + B N + C N^2
 // (Gunther, Guerrilla Capacity Planning; the Universal Scalability Law has this form).
+// A server that changes is taken in its later state; When says which that is.
 func TruthOf(cfg Config, r Rules) Truth {
-	m := newModel(cfg, r)
-	t := Truth{OutOfModel: m.outside()}
+	m := newModel(cfg, r, laterState(cfg))
+	t := Truth{OutOfModel: m.outside, When: strings.Join(m.when, " and ")}
 	t.SuccessRate = m.largest(func(p Point) bool { return p.Success >= r.MinSuccess })
 	if r.MaxTTFT > 0 {
 		t.TTFT = m.largest(func(p Point) bool { return p.Alive && p.TTFT <= r.MaxTTFT.Seconds() })
 	}
 	if r.MinGain > 0 {
-		t.ThroughputGain = bound(min(m.elastic(math.Log2(1+r.MinGain)), m.kink()), m.mostAlive())
+		e := math.Log2(1 + r.MinGain)
+		if m.smooth() {
+			t.ThroughputGain = bound(min(m.servers.stations[0].elastic(e), m.full(), m.limited()), m.mostAlive())
+		} else {
+			t.ThroughputGain = m.worth(e)
+		}
 	}
 	t.Resources = m.resources()
-	t.Peak = bound(min(m.peak(), m.kink()), m.mostAlive())
-	if t.Peak.Reached {
-		t.PeakThroughput = m.throughput(t.Peak.At)
-	}
 	t.Limit, t.BoundBy = t.binding()
 	t.Ladder = m.climb(r)
 	return t
 }
 
 // binding returns the smallest limit; of equals the first in the guide's order.
+// Where one has several right answers, so has the limit.
 func (t Truth) binding() (Bound, string) {
 	var least Bound
 	var by string
+	low, high := math.MaxInt, math.MaxInt
 	for _, c := range []struct {
 		name string
 		Bound
 	}{{BySuccess, t.SuccessRate}, {ByTTFT, t.TTFT}, {ByGain, t.ThroughputGain}, {ByResources, t.Resources}} {
-		if c.Reached && (by == "" || c.N < least.N) {
+		if !c.Reached {
+			continue
+		}
+		low, high = min(low, c.Low), min(high, c.High)
+		if by == "" || c.N < least.N {
 			least, by = c.Bound, c.name
 		}
+	}
+	if by != "" {
+		least.Low, least.High = low, high
 	}
 	return least, by
 }
@@ -105,14 +122,15 @@ func bound(at, alive float64) Bound {
 	if math.IsInf(at, 1) || at > alive {
 		return Bound{}
 	}
-	return Bound{Reached: true, At: at, N: whole(at)}
+	n := whole(at)
+	return Bound{Reached: true, At: at, N: n, Low: n, High: n}
 }
 
 // whole rounds down, forgiving rounding errors of the formulas.
 func whole(x float64) int { return int(math.Floor(x*(1+1e-9) + 1e-9)) }
 
 // climb walks the ladder as the guide says, first broken rule first.
-func (m model) climb(r Rules) LadderTruth {
+func (m *model) climb(r Rules) LadderTruth {
 	ladder := r.Ladder
 	if ladder == nil {
 		ladder = guideLadder
@@ -134,7 +152,7 @@ func (m model) climb(r Rules) LadderTruth {
 	return out
 }
 
-func (m model) broken(p Point, r Rules) (string, float64) {
+func (m *model) broken(p Point, r Rules) (string, float64) {
 	switch {
 	case p.Success < r.MinSuccess:
 		return BySuccess, p.Success

@@ -59,21 +59,6 @@ func TestWorkedCases(t *testing.T) {
 	}
 }
 
-func TestPeak(t *testing.T) {
-	usl, _ := Case("usl")
-	if p := usl.Truth().Peak; math.Abs(p.At-57.2) > 0.05 {
-		t.Errorf("peak at %v, want 57.2", p.At)
-	}
-	slots, _ := Case("slots")
-	if tr := slots.Truth(); tr.Peak.N != 64 || math.Abs(tr.PeakThroughput-64/2.1) > 1e-9 {
-		t.Errorf("peak %+v of %v/s, want 64 of 30.48/s", tr.Peak, tr.PeakThroughput)
-	}
-	decode, _ := Case("decode")
-	if p := decode.Truth().Peak; p.Reached {
-		t.Errorf("peak %+v, want none: throughput rises for ever", p)
-	}
-}
-
 // TestHoldRaisesSuccess checks rho (s + (d+h)/19), the limit of success under a
 // rate limiter whose clients hold after an error.
 func TestHoldRaisesSuccess(t *testing.T) {
@@ -95,4 +80,14 @@ func TestTimeScaleMovesNoLimit(t *testing.T) {
 			t.Errorf("%s: %+v by %s, ten times as fast %+v by %s", c.Name, a.Limit, a.BoundBy, b.Limit, b.BoundBy)
 		}
 	}
+}
+
+// Scaled returns the same case k times as fast: the limits are the same, every
+// time is divided by k.
+func (w Worked) Scaled(k float64) Worked {
+	w.Config.TimeScale = k
+	for _, d := range []*time.Duration{&w.Rules.MaxTTFT, &w.Rules.ErrorHold} {
+		*d = time.Duration(float64(*d) / k)
+	}
+	return w
 }

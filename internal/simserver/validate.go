@@ -21,7 +21,7 @@ func (p Problem) Error() string { return p.Key + ": " + p.Message }
 
 // Validate returns everything that is wrong with the config, nil when nothing is.
 func (c Config) Validate() []Problem {
-	c = c.withDefaults()
+	c = c.WithDefaults()
 	var v problems
 	v.identity(c)
 	v.service(c)
@@ -63,6 +63,12 @@ func (v *problems) share(key string, x float64) {
 	}
 }
 
+func (v *problems) below1(key string, x float64) {
+	if !(x >= 0 && x < 1) {
+		v.add(key, "must be 0 or more and below 1, is %v", x)
+	}
+}
+
 func (v *problems) factor(key string, x float64) {
 	if !(x >= 1) || math.IsInf(x, 0) {
 		v.add(key, "must be 1 or more, is %v", x)
@@ -92,6 +98,8 @@ func (v *problems) service(c Config) {
 	v.duration("prefill", c.Prefill)
 	v.duration("prefill_per_request", c.PrefillPerRequest)
 	v.duration("prefill_per_token", c.PrefillPerToken)
+	v.batches(c)
+	v.replicas(c)
 	v.notNegative("usl.lambda", c.USL.Lambda)
 	v.share("usl.sigma", c.USL.Sigma)
 	v.share("usl.kappa", c.USL.Kappa)
@@ -109,6 +117,46 @@ func (v *problems) service(c Config) {
 	}
 	if c.PrefillPerToken != 0 {
 		v.add("prefill_per_token", "has no effect with usl, where a request takes N/X whatever its length; remove it")
+	}
+}
+
+func (v *problems) batches(c Config) {
+	v.count("batch_multiple", c.BatchMultiple)
+	for i, size := range c.BatchSizes {
+		if size < 1 || i > 0 && size <= c.BatchSizes[i-1] {
+			v.add("batch_sizes", "must rise from 1 or more; %d does not", size)
+			return
+		}
+	}
+	if len(c.BatchSizes) > 0 && c.BatchMultiple > 1 {
+		v.add("batch_multiple", "excludes batch_sizes; keep one of them")
+	}
+}
+
+func (v *problems) replicas(c Config) {
+	r := c.Replicas
+	for _, speed := range r.Speeds {
+		if !(speed > 0) || math.IsInf(speed, 0) {
+			v.add("replicas.speeds", "each must be above 0; one is %v", speed)
+		}
+	}
+	for _, n := range r.Slots {
+		v.count("replicas.slots", n)
+	}
+	if len(r.Slots) > 0 && len(r.Slots) != len(r.Speeds) {
+		v.add("replicas.slots", "names %d replicas where replicas.speeds names %d", len(r.Slots), len(r.Speeds))
+	}
+	if !slices.Contains([]Balance{"", RoundRobin, LeastConnections}, r.Balance) {
+		v.add("replicas.balance", "unknown balance %q; known are round_robin, least_connections", string(r.Balance))
+	}
+	if len(r.Speeds) == 0 {
+		return
+	}
+	if c.USL.Lambda > 0 {
+		v.add("replicas.speeds", "cannot be used with usl, which is the law of a whole service; remove one of them")
+	}
+	if c.Autoscaler.Factor != 0 {
+		v.add("replicas.speeds", "cannot be used with autoscaler, which adds replicas of its own; remove one of them")
 	}
 }
 
@@ -141,6 +189,12 @@ func (v *problems) conditions(c Config) {
 	if c.Warmup.Requests > 0 {
 		v.factor("warmup.factor", c.Warmup.Factor)
 	}
+	v.below1("throttle.share", c.Throttle.Share)
+	v.duration("throttle.after", c.Throttle.After)
+	v.notNegative("wander.share", c.Wander.Share)
+	if c.Wander.Share > 0 && c.Wander.Time <= 0 {
+		v.add("wander.time", "must be above 0, is %v", c.Wander.Time)
+	}
 	v.notNegative("leak.share", c.Leak.Share)
 	if c.Leak.Share > 0 && c.Leak.Over <= 0 {
 		v.add("leak.over", "must be above 0, is %v", c.Leak.Over)
@@ -153,10 +207,8 @@ func (v *problems) conditions(c Config) {
 		v.duration("autoscaler.after", c.Autoscaler.After)
 		v.duration("autoscaler.down_after", c.Autoscaler.DownAfter)
 	}
+	v.below1("noisy_neighbour.share", c.NoisyNeighbour.Share)
 	if n := c.NoisyNeighbour; n.Share != 0 {
-		if !(n.Share > 0 && n.Share < 1) {
-			v.add("noisy_neighbour.share", "must be above 0 and below 1, is %v", n.Share)
-		}
 		v.duration("noisy_neighbour.start", n.Start)
 		if n.For <= 0 {
 			v.add("noisy_neighbour.for", "must be above 0, is %v", n.For)

@@ -3,11 +3,13 @@ package simserver
 import (
 	"math"
 	"time"
+
+	"github.com/capfind/capfind/internal/simserver/draw"
 )
 
-// weather is what changes the server's speed as time goes on: a leak, a noisy
-// neighbour, a slow mode, more replicas. Between two of its changes the speed is
-// constant, which is what the core's clocks rest on.
+// weather is what changes the server's speed as time goes on: a leak, a throttle, a
+// noisy neighbour, a slow mode, a wandering pace, more replicas. Between two of its
+// changes the speed is constant, which is what the core's clocks rest on.
 type weather struct {
 	cfg  *Config
 	born time.Duration // when the server (re)started
@@ -17,9 +19,13 @@ type weather struct {
 	slowMode bool
 	switches uint64
 	switchAt time.Duration
-	served   int  // requests that were warmed up by
-	scaled   bool // the second replica is there
-	crowded  bool // as of scaledAt's meaning: load is on the other side of At
+	worked   time.Duration // with requests running; the core counts it
+	wandered uint64        // steps of the wander so far
+	wander   float64       // standard normal: where it wandered to
+	pace     float64       // the speed there
+	served   int           // requests that were warmed up by
+	scaled   bool          // the second replica is there
+	crowded  bool          // as of scaledAt's meaning: load is on the other side of At
 	scaleAt  time.Duration
 }
 
@@ -28,32 +34,58 @@ type weather struct {
 const leakSteps = 400
 
 func newWeather(cfg Config) weather {
-	return weather{cfg: &cfg, scaleAt: forever}
+	z := draw.Normal(cfg.Seed, draw.Wander, 0)
+	return weather{cfg: &cfg, scaleAt: forever, wander: z, pace: cfg.Wander.speed(z)}
 }
 
-// next returns when the speed changes next.
-func (w *weather) next(c *core) time.Duration {
-	next := min(w.leakAt(), w.guestAt(), w.scaleAt)
+// next returns when the speed changes next if the server stays as busy as it is.
+func (w *weather) next(now time.Duration, busy bool) time.Duration {
+	next := min(w.leakAt(), w.guestAt(), w.scaleAt, w.wanderAt())
+	if busy && w.cfg.Throttle.Share > 0 && !w.throttled() {
+		next = min(next, now+w.cfg.Throttle.After-w.worked)
+	}
 	if w.cfg.Bimodal.Share > 0 && w.cfg.Bimodal.Dwell > 0 {
 		next = min(next, w.born+w.switchAt)
 	}
 	return next
 }
 
-// turn makes the changes that are due.
-func (w *weather) turn(c *core) {
-	for w.leakAt() <= c.now {
+// turn makes the changes that are due, with so many requests in the server.
+func (w *weather) turn(now time.Duration, load int) {
+	for w.leakAt() <= now {
 		w.leakStep++
 	}
-	for w.guestAt() <= c.now {
+	for w.guestAt() <= now {
 		w.guests++
 	}
-	if w.scaleAt <= c.now {
+	if w.scaleAt <= now {
 		w.scaled = !w.scaled
 		w.crowded, w.scaleAt = false, forever
-		w.observe(c)
+		w.observe(now, load)
 	}
-	w.turnMode(c)
+	for w.wanderAt() <= now {
+		// Exact at any step: an Ornstein-Uhlenbeck process is a chain of the first order.
+		w.wandered++
+		w.wander = wanderKept*w.wander + math.Sqrt(1-wanderKept*wanderKept)*draw.Normal(w.cfg.Seed, draw.Wander, w.wandered)
+		w.pace = w.cfg.Wander.speed(w.wander)
+	}
+	w.turnMode(now)
+}
+
+// throttled reports whether the server has worked for long enough to be.
+func (w *weather) throttled() bool { return w.worked >= w.cfg.Throttle.After }
+
+// wanderSteps is in how many steps the pace wanders through its correlation time,
+// and wanderKept what of its deviation is left after one of them.
+const wanderSteps = 50
+
+var wanderKept = math.Exp(-1.0 / wanderSteps)
+
+func (w *weather) wanderAt() time.Duration {
+	if w.cfg.Wander.Share <= 0 {
+		return forever
+	}
+	return w.born + time.Duration(float64(w.cfg.Wander.Time)*float64(w.wandered+1)/wanderSteps)
 }
 
 func (w *weather) leakAt() time.Duration {
@@ -78,12 +110,12 @@ func (w *weather) guestAt() time.Duration {
 
 // turnMode switches between the fast and the slow mode. Stays are exponential,
 // with means that give the slow mode its share of the time.
-func (w *weather) turnMode(c *core) {
+func (w *weather) turnMode(now time.Duration) {
 	b := w.cfg.Bimodal
 	if b.Share <= 0 || b.Dwell <= 0 {
 		return
 	}
-	for w.born+w.switchAt <= c.now {
+	for w.born+w.switchAt <= now {
 		if w.switches > 0 {
 			w.slowMode = !w.slowMode
 		}
@@ -91,22 +123,25 @@ func (w *weather) turnMode(c *core) {
 		if !w.slowMode {
 			mean *= (1 - b.Share) / b.Share
 		}
-		stay := -mean * math.Log(1-chance(w.cfg.Seed, drawMode, w.switches))
+		stay := -mean * math.Log(1-draw.Chance(w.cfg.Seed, draw.Mode, w.switches))
 		w.switches++
 		w.switchAt += max(1, time.Duration(stay))
 	}
 }
 
 // slow returns by how much everything takes longer now.
-func (w *weather) slow(now time.Duration) float64 {
+func (w *weather) slow() float64 {
 	f := 1 + w.cfg.Leak.Share*float64(w.leakStep)/leakSteps
 	if w.guests%2 == 1 {
 		f /= 1 - w.cfg.NoisyNeighbour.Share
 	}
+	if t := w.cfg.Throttle; t.Share > 0 && w.throttled() {
+		f /= 1 - t.Share
+	}
 	if w.slowMode {
 		f *= w.cfg.Bimodal.Factor
 	}
-	return f
+	return f / w.pace
 }
 
 // factor returns by how much longer the service of one request takes for
@@ -118,14 +153,14 @@ func (w *weather) factor(key uint64) float64 {
 		f *= w.cfg.Warmup.Factor
 	}
 	b := w.cfg.Bimodal
-	if b.Dwell == 0 && chance(w.cfg.Seed, drawBimodal, key) < b.Share {
+	if b.Dwell == 0 && draw.Chance(w.cfg.Seed, draw.Bimodal, key) < b.Share {
 		f *= b.Factor
 	}
 	return f
 }
 
-// replicas returns how many times the server is there.
-func (w *weather) replicas() float64 {
+// scale returns how many times the server is there.
+func (w *weather) scale() float64 {
 	if w.scaled {
 		return w.cfg.Autoscaler.Factor
 	}
@@ -134,12 +169,12 @@ func (w *weather) replicas() float64 {
 
 // observe lets the autoscaler see the load. It acts when the load has been on
 // the other side of At for its whole delay.
-func (w *weather) observe(c *core) {
+func (w *weather) observe(now time.Duration, load int) {
 	a := w.cfg.Autoscaler
 	if a.Factor == 0 {
 		return
 	}
-	above := c.inServer() >= a.At
+	above := load >= a.At
 	wanted, delay := above && !w.scaled, a.After
 	if w.scaled {
 		wanted, delay = !above && a.DownAfter > 0, a.DownAfter
@@ -148,6 +183,6 @@ func (w *weather) observe(c *core) {
 	case !wanted:
 		w.crowded, w.scaleAt = false, forever
 	case !w.crowded:
-		w.crowded, w.scaleAt = true, c.now+delay
+		w.crowded, w.scaleAt = true, now+delay
 	}
 }

@@ -2,6 +2,8 @@ package simserver
 
 import (
 	"context"
+	"reflect"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -9,8 +11,14 @@ import (
 	"github.com/capfind/capfind/loadgen"
 )
 
-// serviceTimes sends one request after the other and returns when each was sent
-// and how long it took.
+// one sends one request.
+func one(t *testing.T, d *Doer, prompt int) (got loadgen.Sample) {
+	_ = d.Do(t.Context(), time.Now(), loadgen.Sample{PromptIndex: prompt}, func(s *loadgen.Sample) { got = *s })
+	return got
+}
+
+// serviceTimes sends one request of 11 tokens after the other, 300 ms each from the
+// default server, and returns when each was sent and how long it took.
 func serviceTimes(cfg Config, n int, every time.Duration) (sent, took []time.Duration) {
 	d, err := NewDoer(cfg, Workload{OutputLen: 11})
 	if err != nil {
@@ -27,15 +35,9 @@ func serviceTimes(cfg Config, n int, every time.Duration) (sent, took []time.Dur
 	return sent, took
 }
 
-// steady is a server that takes 300 ms for the 11 tokens of serviceTimes.
-func steady() Config {
-	c := Default()
-	return c
-}
-
 func TestLeakSlowsTheServerToItsShare(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := steady()
+		c := Default()
 		c.Leak = Leak{Share: 0.2, Over: 100 * time.Second}
 		sent, took := serviceTimes(c, 150, time.Second)
 		for i := range sent {
@@ -47,7 +49,7 @@ func TestLeakSlowsTheServerToItsShare(t *testing.T) {
 
 func TestNeighbourComesAndGoes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := steady()
+		c := Default()
 		c.NoisyNeighbour = NoisyNeighbour{Share: 0.5, Start: 20 * time.Second, For: 10 * time.Second, Every: 60 * time.Second}
 		sent, took := serviceTimes(c, 120, time.Second)
 		for i, at := range sent {
@@ -62,22 +64,29 @@ func TestNeighbourComesAndGoes(t *testing.T) {
 	})
 }
 
-// TestNeighbourInTheMiddle: work already begun is slowed from that moment on and
-// not from its start.
+// TestNeighbourInTheMiddle: work already begun is slowed while the neighbour is
+// there and not before or after, in every phase.
 func TestNeighbourInTheMiddle(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		c := steady()
-		c.NoisyNeighbour = NoisyNeighbour{Share: 0.5, Start: 200 * time.Millisecond, For: time.Hour}
-		_, took := serviceTimes(c, 1, time.Second)
-		if want := 400 * time.Millisecond; took[0] != want {
-			t.Errorf("took %v, want %v: 200 ms at full speed, 100 ms of work at half", took[0], want)
-		}
-	})
+	for _, start := range []time.Duration{ // in the middle of
+		50 * time.Millisecond,  // 100 ms that no other request slows down,
+		150 * time.Millisecond, // 100 ms of prefill,
+		250 * time.Millisecond, // 200 ms of output
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			c := Default()
+			c.PrefillPerToken = 100 * time.Millisecond / 512
+			c.NoisyNeighbour = NoisyNeighbour{Share: 0.5, Start: start, For: 20 * time.Millisecond}
+			_, took := serviceTimes(c, 1, time.Second)
+			if want := 410 * time.Millisecond; (took[0] - want).Abs() > time.Microsecond {
+				t.Errorf("took %v, want %v: 380ms at full speed, 20ms from %v on at half", took[0], want, start)
+			}
+		})
+	}
 }
 
 func TestWarmupAndBimodal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := steady()
+		c := Default()
 		c.Warmup = Warmup{Requests: 3, Factor: 4}
 		_, took := serviceTimes(c, 6, 2*time.Second)
 		for i, d := range took {
@@ -89,8 +98,9 @@ func TestWarmupAndBimodal(t *testing.T) {
 				t.Errorf("request %d: %v, want %v", i, d, want)
 			}
 		}
-		c = steady()
+		c = Default()
 		c.Bimodal = Bimodal{Share: 0.25, Factor: 3}
+		near(t, "mean time by formula", PointOf(c, Rules{Workload: Workload{OutputLen: 11}}, 1).E2E, 0.3*1.5, 1e-9)
 		_, took = serviceTimes(c, 1000, time.Second)
 		slow := 0
 		for _, d := range took {
@@ -110,9 +120,10 @@ func TestWarmupAndBimodal(t *testing.T) {
 
 func TestBimodalServerDwells(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := steady()
+		c := Default()
 		c.Bimodal = Bimodal{Share: 0.3, Factor: 2, Dwell: 20 * time.Second}
 		_, took := serviceTimes(c, 20000, time.Second)
+		near(t, "mean time by formula", PointOf(c, Rules{Workload: Workload{OutputLen: 11}}, 1).E2E, 0.3/(0.7+0.3/2), 1e-9)
 		slow, switches := 0, 0
 		for i, d := range took {
 			if d > 450*time.Millisecond {
@@ -151,33 +162,29 @@ func TestReplicasShareTheLoad(t *testing.T) {
 		c, _ := Case("decode")
 		c.Config.Autoscaler = Autoscaler{Factor: 2, At: 100, After: time.Millisecond}
 		d := c.Doer()
-		want := PointOf(c.Config, c.Rules, 50)
+		want := PointOf(c.Config, c.Rules, 100)
 		o := observe(closedLoop(d, 100, 0, 5*time.Second, 20*time.Second, 100*time.Second), 100*time.Second)
-		near(t, "throughput of two replicas at 100", o.throughput, 2*want.Throughput, 0.01)
+		near(t, "throughput of two replicas at 100", o.throughput, want.Throughput, 0.01)
 		near(t, "TTFT", o.ttft, want.TTFT, 0.01)
 	})
 }
 
 func TestColdStartOfTheDoer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := steady()
+		c := Default()
 		c.ColdStart = 5 * time.Second
 		d, _ := NewDoer(c, Workload{})
 		if err := d.Ready(t.Context()); err == nil {
 			t.Error("ready while cold")
 		}
-		var got loadgen.Sample
-		ask := func() {
-			_ = d.Do(t.Context(), time.Now(), loadgen.Sample{}, func(s *loadgen.Sample) { got = *s })
-		}
-		if ask(); got.Class != loadgen.HTTP5xx || got.Status != 503 {
+		if got := one(t, d, 0); got.Class != loadgen.HTTP5xx || got.Status != 503 {
 			t.Errorf("while cold: %s %d", got.Class, got.Status)
 		}
 		time.Sleep(5 * time.Second)
 		if err := d.Ready(t.Context()); err != nil {
 			t.Error(err)
 		}
-		if ask(); got.Class != loadgen.Success {
+		if got := one(t, d, 1); got.Class != loadgen.Success {
 			t.Errorf("when warm: %s", got.Class)
 		}
 	})
@@ -219,4 +226,30 @@ func TestTimeScale(t *testing.T) {
 			near(t, c.Name+" TTFT", o.ttft, want.TTFT/10, 0.01)
 		})
 	}
+}
+
+// TestEveryTimeIsScaled: no time of the config is forgotten.
+func TestEveryTimeIsScaled(t *testing.T) {
+	unscaled := map[string]bool{"RateLimit.RetryAfter": true} // whole seconds of the client's own time
+	var walk func(v reflect.Value, path string, visit func(reflect.Value, string))
+	walk = func(v reflect.Value, path string, visit func(reflect.Value, string)) {
+		for i := range v.NumField() {
+			f, name := v.Field(i), strings.TrimPrefix(path+"."+v.Type().Field(i).Name, ".")
+			switch {
+			case f.Kind() == reflect.Struct:
+				walk(f, name, visit)
+			case f.Type() == reflect.TypeFor[time.Duration]():
+				visit(f, name)
+			}
+		}
+	}
+	c := Default()
+	walk(reflect.ValueOf(&c).Elem(), "", func(f reflect.Value, _ string) { f.SetInt(int64(time.Second)) })
+	c.TimeScale = 10
+	scaled := c.scaled()
+	walk(reflect.ValueOf(&scaled).Elem(), "", func(f reflect.Value, name string) {
+		if got := time.Duration(f.Int()); got != 100*time.Millisecond && !unscaled[name] {
+			t.Errorf("%s: 1s became %v on a server that is ten times as fast", name, got)
+		}
+	})
 }

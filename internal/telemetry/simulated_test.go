@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/capfind/capfind/internal/simserver"
+	"github.com/capfind/capfind/internal/simserver/simhttp"
 	"github.com/capfind/capfind/internal/telemetry"
 )
 
@@ -24,7 +25,7 @@ func TestSimulatedServers(t *testing.T) {
 			cfg := simserver.Default()
 			cfg.Server, cfg.Slots, cfg.StepTime, cfg.Prefill = kind, slots, 10*time.Millisecond, 20*time.Millisecond
 			cfg.StepTimePerRequest, cfg.KVTokens = 0, 16000
-			server, err := simserver.Start(cfg)
+			server, err := simhttp.Start(cfg)
 			if err != nil {
 				t.Fatal(err)
 			}

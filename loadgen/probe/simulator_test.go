@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/capfind/capfind/internal/simserver"
+	"github.com/capfind/capfind/internal/simserver/simhttp"
 	"github.com/capfind/capfind/loadgen"
 	"github.com/capfind/capfind/loadgen/api"
 	"github.com/capfind/capfind/loadgen/probe"
@@ -21,7 +22,7 @@ func simulate(t *testing.T, edit func(*simserver.Config)) loadgen.Target {
 	c := simserver.Default()
 	c.StepTime, c.Prefill = 2*time.Millisecond, time.Millisecond
 	edit(&c)
-	server, err := simserver.Start(c)
+	server, err := simhttp.Start(c)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-package simserver
+package simhttp
 
 import (
 	"encoding/json"
@@ -7,8 +7,8 @@ import (
 	"io"
 	"net/http"
 	"slices"
-	"strconv"
-	"strings"
+
+	"github.com/capfind/capfind/internal/simserver"
 )
 
 // maxBody bounds a request body, in bytes: images in messages are large.
@@ -127,7 +127,7 @@ func chatIDs(raw json.RawMessage) ([]uint32, error) {
 }
 
 // read turns a request's body into an ask; or says what to answer instead.
-func (s *Server) read(w http.ResponseWriter, r *http.Request, p protocol, n uint64) (*ask, *answer) {
+func (s *Server) read(w http.ResponseWriter, r *http.Request, p protocol, n uint64) (*ask, *simserver.Answer) {
 	raw, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	if err != nil {
 		return nil, new(badRequest("The request body cannot be read: %v", err))
@@ -140,9 +140,9 @@ func (s *Server) read(w http.ResponseWriter, r *http.Request, p protocol, n uint
 		return nil, a
 	}
 	if b.Model != s.cfg.Model && (b.Model != "" || p.needsModel) && b.Model+":latest" != s.cfg.Model {
-		return nil, &answer{
-			status: http.StatusNotFound, kind: "NotFoundError",
-			message: fmt.Sprintf("The model `%s` does not exist.", b.Model),
+		return nil, &simserver.Answer{
+			Status: http.StatusNotFound, Kind: "NotFoundError",
+			Message: fmt.Sprintf("The model `%s` does not exist.", b.Model),
 		}
 	}
 	a := &ask{stream: p.streams, usage: b.StreamOptions.IncludeUsage, continuous: b.StreamOptions.Continuous}
@@ -182,7 +182,7 @@ func (s *Server) length(a *ask, b *body, n uint64) {
 	if mean == 0 {
 		mean = defaultLength
 	}
-	natural := max(s.cfg.length(mean, n), least)
+	natural := max(s.cfg.Length(mean, n), least)
 	if most == 0 {
 		most = max(1, s.cfg.ContextLength-len(a.prompt))
 		held = false
@@ -197,7 +197,7 @@ func (s *Server) ignores(param string) bool { return slices.Contains(s.cfg.Ignor
 
 // strict refuses a request that has one of the strict parameters, also inside
 // sampling_params, parameters or options.
-func (s *Server) strict(raw []byte) *answer {
+func (s *Server) strict(raw []byte) *simserver.Answer {
 	if len(s.cfg.StrictParams) == 0 {
 		return nil
 	}
@@ -217,49 +217,4 @@ func (s *Server) strict(raw []byte) *answer {
 		}
 	}
 	return nil
-}
-
-func refusedParam(name string) answer {
-	a := badRequest("Unrecognized request argument supplied: %s", name)
-	if name == "max_tokens" {
-		a = badRequest("Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.")
-	}
-	a.param = name
-	return a
-}
-
-func badRequest(format string, args ...any) answer {
-	return answer{status: http.StatusBadRequest, kind: "invalid_request_error", message: fmt.Sprintf(format, args...)}
-}
-
-// refuse writes an answer that is none.
-func (s *Server) refuse(w http.ResponseWriter, a answer) {
-	if a.retryAfter > 0 {
-		w.Header().Set("Retry-After", strconv.Itoa(int(a.retryAfter.Seconds())))
-	}
-	writeJSON(w, a.status, errorBody(s.cfg.Server, a))
-}
-
-// errorBody words an error as the imitated server does.
-func errorBody(k Kind, a answer) any {
-	switch k {
-	case TGI:
-		return object{"error": a.message, "error_type": a.kind}
-	case Ollama:
-		return object{"error": a.message}
-	}
-	e := object{"message": a.message, "type": a.kind, "code": a.status, "param": nil}
-	if a.param != "" {
-		e["param"] = a.param
-	}
-	return object{"error": e}
-}
-
-// quoted returns s as a JSON string.
-func quoted(s string) string {
-	b, err := json.Marshal(strings.ToValidUTF8(s, "\uFFFD"))
-	if err != nil {
-		panic(err) // a string can always be encoded
-	}
-	return string(b)
 }

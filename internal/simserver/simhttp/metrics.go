@@ -1,27 +1,13 @@
-package simserver
+package simhttp
 
 import (
 	"fmt"
 	"net/http"
-	"sort"
 	"strconv"
 	"strings"
-	"time"
+
+	"github.com/capfind/capfind/internal/simserver"
 )
-
-// durationBounds are the upper bounds of the histograms' buckets, in seconds.
-var durationBounds = [...]float64{0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 20, 40, 80, 160}
-
-// durations is a histogram of times, as a server's metrics show it.
-type durations struct {
-	counts [len(durationBounds) + 1]uint64
-	sum    time.Duration
-}
-
-func (d *durations) add(x time.Duration) {
-	d.counts[sort.SearchFloat64s(durationBounds[:], x.Seconds())]++
-	d.sum += x
-}
 
 // exposition builds the Prometheus text format.
 type exposition struct {
@@ -54,37 +40,32 @@ func (e *exposition) counter(name, help string, v uint64) {
 	e.sample(name, "", float64(v))
 }
 
-func (e *exposition) histogram(name, help string, d *durations) {
+func (e *exposition) histogram(name, help string, d *simserver.Histogram) {
 	e.family(name, "histogram", help)
 	total := uint64(0)
-	for i, bound := range durationBounds {
-		total += d.counts[i]
+	for i, bound := range simserver.Bounds {
+		total += d.Counts[i]
 		e.sample(name+"_bucket", fmt.Sprintf("le=%q", strconv.FormatFloat(bound, 'g', -1, 64)), float64(total))
 	}
-	total += d.counts[len(durationBounds)]
+	total += d.Counts[len(simserver.Bounds)]
 	e.sample(name+"_bucket", `le="+Inf"`, float64(total))
-	e.sample(name+"_sum", "", d.sum.Seconds())
+	e.sample(name+"_sum", "", d.Sum.Seconds())
 	e.sample(name+"_count", "", float64(total))
 }
 
 // metrics serves what the imitated server would, and how late the simulator was.
 func (s *Server) metrics(w http.ResponseWriter, _ *http.Request) {
-	s.mu.Lock()
-	s.catchUp()
-	state, stats := s.core.state(), s.core.stats
-	steps, busy := s.core.decode, s.core.busy
-	state.OutputTokens += uint64(s.core.inFlightTokens())
-	s.mu.Unlock()
+	st := s.State()
 	var e exposition
 	switch s.cfg.Server {
-	case SGLang:
-		s.sglangMetrics(&e, state, &stats)
-	case TGI:
-		s.tgiMetrics(&e, state, &stats)
-	case LlamaCpp:
-		s.llamaMetrics(&e, state, steps, busy)
+	case simserver.SGLang:
+		s.sglangMetrics(&e, st)
+	case simserver.TGI:
+		s.tgiMetrics(&e, st)
+	case simserver.LlamaCpp:
+		llamaMetrics(&e, st)
 	default:
-		s.vllmMetrics(&e, state, &stats)
+		s.vllmMetrics(&e, st)
 	}
 	e.labels = ""
 	late := s.Lateness()
@@ -97,7 +78,7 @@ func (s *Server) metrics(w http.ResponseWriter, _ *http.Request) {
 	_, _ = w.Write([]byte(e.String()))
 }
 
-func (s *Server) vllmMetrics(e *exposition, st State, c *counters) {
+func (s *Server) vllmMetrics(e *exposition, st simserver.State) {
 	e.labels = "model_name=" + s.model + `,engine="0"`
 	e.gauge("vllm:num_requests_running", "Number of requests in model execution batches.", float64(st.Running))
 	e.gauge("vllm:num_requests_waiting", "Number of requests waiting to be processed.", float64(st.Waiting))
@@ -106,20 +87,20 @@ func (s *Server) vllmMetrics(e *exposition, st State, c *counters) {
 	e.counter("vllm:prefix_cache_queries_total", "Prefix cache queries, in tokens.", st.PrefixQueries)
 	e.counter("vllm:prefix_cache_hits_total", "Prefix cache hits, in tokens.", st.PrefixHits)
 	e.counter("vllm:prompt_tokens_total", "Number of prefill tokens processed.", st.PromptTokens)
-	e.counter("vllm:generation_tokens_total", "Number of generation tokens processed.", st.OutputTokens)
-	e.histogram("vllm:time_to_first_token_seconds", "Time to first token.", &c.ttft)
-	e.histogram("vllm:request_queue_time_seconds", "Time spent waiting.", &c.queueTime)
-	e.histogram("vllm:request_prefill_time_seconds", "Time from leaving the queue to the first token.", &c.prefillTime)
-	e.histogram("vllm:e2e_request_latency_seconds", "End-to-end request latency.", &c.e2e)
+	e.counter("vllm:generation_tokens_total", "Number of generation tokens processed.", st.OutputTokens+st.InFlightTokens)
+	e.histogram("vllm:time_to_first_token_seconds", "Time to first token.", &st.TTFT)
+	e.histogram("vllm:request_queue_time_seconds", "Time spent waiting.", &st.QueueTime)
+	e.histogram("vllm:request_prefill_time_seconds", "Time from leaving the queue to the first token.", &st.PrefillTime)
+	e.histogram("vllm:e2e_request_latency_seconds", "End-to-end request latency.", &st.E2E)
 	labels := e.labels
 	e.labels = ""
 	const block = 16
 	e.family("vllm:cache_config_info", "gauge", "Information of the KV cache.")
-	e.sample("vllm:cache_config_info", fmt.Sprintf("block_size=\"%d\",num_gpu_blocks=\"%d\",enable_prefix_caching=%q", block, s.cfg.KVTokens/block, strconv.FormatBool(s.prefix != nil)), 1)
+	e.sample("vllm:cache_config_info", fmt.Sprintf("block_size=\"%d\",num_gpu_blocks=\"%d\",enable_prefix_caching=%q", block, s.cfg.KVTokens/block, strconv.FormatBool(s.cfg.PrefixCache.Tokens > 0)), 1)
 	e.labels = labels
 }
 
-func (s *Server) sglangMetrics(e *exposition, st State, c *counters) {
+func (s *Server) sglangMetrics(e *exposition, st simserver.State) {
 	e.labels = "model_name=" + s.model
 	e.gauge("sglang:num_running_reqs", "The number of running requests.", float64(st.Running))
 	e.gauge("sglang:num_queue_reqs", "The number of requests in the waiting queue.", float64(st.Waiting))
@@ -129,45 +110,38 @@ func (s *Server) sglangMetrics(e *exposition, st State, c *counters) {
 		hits = float64(st.PrefixHits) / float64(st.PrefixQueries)
 	}
 	e.gauge("sglang:cache_hit_rate", "The prefix cache hit rate.", hits)
-	e.gauge("sglang:gen_throughput", "The generation throughput (token/s).", s.generation())
+	e.gauge("sglang:gen_throughput", "The generation throughput (token/s).", st.TokenRate)
 	if s.cfg.KVTokens > 0 {
 		e.gauge("sglang:max_total_num_tokens", "What the KV cache holds.", float64(s.cfg.KVTokens))
 	}
 	e.counter("sglang:prompt_tokens_total", "Number of prefill tokens processed.", st.PromptTokens)
-	e.counter("sglang:generation_tokens_total", "Number of generation tokens processed.", st.OutputTokens)
-	e.histogram("sglang:time_to_first_token_seconds", "Histogram of time to first token.", &c.ttft)
+	e.counter("sglang:generation_tokens_total", "Number of generation tokens processed.", st.OutputTokens+st.InFlightTokens)
+	e.histogram("sglang:time_to_first_token_seconds", "Histogram of time to first token.", &st.TTFT)
 }
 
-// generation returns the output tokens per second at this moment.
-func (s *Server) generation() float64 {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.core.kvSlope / s.core.decodeUnit() * 1e9
-}
-
-func (s *Server) tgiMetrics(e *exposition, st State, c *counters) {
+func (s *Server) tgiMetrics(e *exposition, st simserver.State) {
 	e.gauge("tgi_queue_size", "Number of requests waiting in the internal queue.", float64(st.Waiting))
 	e.gauge("tgi_batch_current_size", "Current batch size.", float64(st.Running))
 	e.gauge("tgi_batch_current_max_tokens", "Maximum tokens the current batch will grow to.", float64(s.cfg.KVTokens))
-	e.histogram("tgi_request_queue_duration", "Request queue duration.", &c.queueTime)
-	e.histogram("tgi_request_duration", "Request duration.", &c.e2e)
+	e.histogram("tgi_request_queue_duration", "Request queue duration.", &st.QueueTime)
+	e.histogram("tgi_request_duration", "Request duration.", &st.E2E)
 	for _, f := range []struct {
 		name string
 		sum  uint64
-	}{{"tgi_request_input_length", st.PromptTokens}, {"tgi_request_generated_tokens", c.outputTokens}} {
+	}{{"tgi_request_input_length", st.PromptTokens}, {"tgi_request_generated_tokens", st.OutputTokens}} {
 		e.family(f.name, "summary", "Tokens per request.")
 		e.sample(f.name+"_sum", "", float64(f.sum))
-		e.sample(f.name+"_count", "", float64(c.finished))
+		e.sample(f.name+"_count", "", float64(st.Finished))
 	}
 }
 
 // llamaMetrics shows the mean of busy slots as llama.cpp does: over all decodes
 // since the start.
-func (s *Server) llamaMetrics(e *exposition, st State, steps, busy float64) {
+func llamaMetrics(e *exposition, st simserver.State) {
 	e.gauge("llamacpp:requests_processing", "Number of requests processing.", float64(st.Running))
 	e.gauge("llamacpp:requests_deferred", "Number of requests deferred.", float64(st.Waiting))
-	e.counter("llamacpp:n_decode_total", "Total number of llama_decode() calls.", uint64(steps))
-	e.gauge("llamacpp:n_busy_slots_per_decode", "Average number of busy slots per llama_decode() call.", busy/max(1, steps))
+	e.counter("llamacpp:n_decode_total", "Total number of llama_decode() calls.", uint64(st.Steps))
+	e.gauge("llamacpp:n_busy_slots_per_decode", "Average number of busy slots per llama_decode() call.", st.BusySteps/max(1, st.Steps))
 	e.counter("llamacpp:prompt_tokens_total", "Number of prompt tokens processed.", st.PromptTokens)
-	e.counter("llamacpp:tokens_predicted_total", "Number of generation tokens processed.", st.OutputTokens)
+	e.counter("llamacpp:tokens_predicted_total", "Number of generation tokens processed.", st.OutputTokens+st.InFlightTokens)
 }

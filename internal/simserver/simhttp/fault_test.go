@@ -1,4 +1,4 @@
-package simserver_test
+package simhttp_test
 
 import (
 	"fmt"

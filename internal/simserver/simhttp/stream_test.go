@@ -1,4 +1,4 @@
-package simserver
+package simhttp
 
 import (
 	"context"
@@ -7,43 +7,57 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/capfind/capfind/internal/simserver"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// Kill makes the server die as in a crash: all connections are reset, new ones
+// refused, for good or until Restart.
+func (s *Server) Kill() { s.Restart(0) }
+
+// Restart kills the server and brings it back after the given time; 0 leaves it
+// dead. It returns when the server is down.
+func (s *Server) Restart(downFor time.Duration) {
+	s.engine.Kill(downFor)
+	s.down(downFor)
+}
 
 // tokenTimes returns when each of an answer's tokens would be written, the HTTP
 // server's own pacing under fake time.
 func tokenTimes(s *Server, key uint64, prompt, output int) []time.Duration {
-	j := &job{key: key, prompt: prompt, output: output, wake: make(chan struct{}, 1)}
 	r, _ := http.NewRequestWithContext(context.Background(), http.MethodPost, "/", nil) // the method and address are sound
-	st := &stream{s: s, r: r, ask: &ask{output: output}, job: j, timer: time.NewTimer(time.Hour)}
+	st := &stream{s: s, r: r, ask: &ask{output: output}, timer: time.NewTimer(time.Hour)}
 	defer st.timer.Stop()
-	s.mu.Lock()
-	s.catchUp()
-	s.core.arrive(j)
-	s.rearm()
-	s.mu.Unlock()
+	st.job, _ = s.engine.Submit(key, make([]uint32, prompt), output)
 	var out []time.Duration
 	for k := range output {
 		if !st.untilToken(k) {
 			break
 		}
-		out = append(out, time.Since(s.base))
+		out = append(out, time.Since(s.started))
 	}
 	return out
 }
 
-func paced(c Config) *Server {
-	s := &Server{cfg: c}
-	s.driver = driver{core: newCore(c), base: time.Now()}
-	return s
+func paced(t *testing.T, c simserver.Config) *Server {
+	e, err := simserver.NewEngine(c, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &Server{cfg: c, engine: e, started: time.Now()}
 }
 
 // TestEveryTokenAtItsMoment: p(x) and then one t(x) after the other, also when
 // another request joins in the middle and slows the steps down.
 func TestEveryTokenAtItsMoment(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := Default()
+		c := simserver.Default()
 		c.StepTime, c.StepTimePerRequest, c.Prefill = 10*time.Millisecond, 10*time.Millisecond, 100*time.Millisecond
-		s := paced(c)
+		s := paced(t, c)
 		var wg sync.WaitGroup
 		wg.Go(func() {
 			for k, got := range tokenTimes(s, 1, 10, 21) {
@@ -71,9 +85,9 @@ func TestEveryTokenAtItsMoment(t *testing.T) {
 // not all at the end.
 func TestPreemptedTokensKeepTheirPace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := Default()
+		c := simserver.Default()
 		c.Slots, c.KVTokens = 0, 300
-		s := paced(c)
+		s := paced(t, c)
 		var wg sync.WaitGroup
 		for key := range uint64(3) {
 			wg.Go(func() {
@@ -103,33 +117,6 @@ func TestPreemptedTokensKeepTheirPace(t *testing.T) {
 	})
 }
 
-func TestPrefixCacheBlocks(t *testing.T) {
-	ids := func(n int, first uint32) (out []uint32) {
-		for i := range uint32(n) {
-			out = append(out, first+i)
-		}
-		return out
-	}
-	p := newPrefixCache(PrefixCache{Tokens: 64, BlockSize: 16})
-	for _, step := range []struct {
-		name string
-		ids  []uint32
-		want int
-	}{
-		{"nothing known", ids(40, 1), 0},
-		{"whole blocks only", ids(40, 1), 32},
-		{"the last token is always computed", ids(32, 1), 16},
-		{"another start and a known end", append(ids(16, 900), ids(16, 17)...), 0},
-		{"as it was", ids(40, 1), 32},
-		{"three new blocks", ids(48, 2000), 0},
-		{"the end was pushed out, the start was not", ids(40, 1), 16},
-	} {
-		if got := p.lookup(step.ids); got != step.want {
-			t.Errorf("%s: %d cached, want %d", step.name, got, step.want)
-		}
-	}
-}
-
 func TestLatenessHistogram(t *testing.T) {
 	var h latenessHistogram
 	if l := h.read(); l != (Lateness{}) {
@@ -140,9 +127,14 @@ func TestLatenessHistogram(t *testing.T) {
 	}
 	h.add(-time.Second) // an early write is not late
 	l := h.read()
-	near(t, "p50", l.P50.Seconds(), 500e-6, 0.07)
-	near(t, "p99", l.P99.Seconds(), 990e-6, 0.07)
-	near(t, "mean", l.Mean.Seconds(), 500e-6, 0.01)
+	near := func(what string, got, want time.Duration, tolerance float64) {
+		if off := float64(got-want) / float64(want); off < -tolerance || off > tolerance {
+			t.Errorf("%s: %v, want %v", what, got, want)
+		}
+	}
+	near("p50", l.P50, 500*time.Microsecond, 0.07)
+	near("p99", l.P99, 990*time.Microsecond, 0.07)
+	near("mean", l.Mean, 500*time.Microsecond, 0.01)
 	if l.Max != time.Millisecond || l.Events != 1001 {
 		t.Errorf("%+v", l)
 	}

@@ -1,4 +1,4 @@
-package simserver
+package simhttp
 
 import (
 	"strconv"
@@ -6,11 +6,11 @@ import (
 )
 
 var (
-	sglang         = protocol{wire: func() wire { return sglangWire{} }, id: ""}
-	tgi            = protocol{wire: func() wire { return tgiWire{} }, streams: true, fixed: true}
-	tgiPlain       = protocol{wire: func() wire { return tgiWire{} }, fixed: true}
-	ollamaGenerate = protocol{wire: func() wire { return ollamaWire{} }, streams: true, needsModel: true}
-	ollamaChat     = protocol{wire: func() wire { return ollamaWire{chat: true} }, streams: true, needsModel: true}
+	sglang         = protocol{wire: sglangWire{}}
+	tgi            = protocol{wire: tgiWire{}, streams: true, fixed: true}
+	tgiPlain       = protocol{wire: tgiWire{}, fixed: true}
+	ollamaGenerate = protocol{wire: ollamaWire{}, streams: true, needsModel: true}
+	ollamaChat     = protocol{wire: ollamaWire{chat: true}, streams: true, needsModel: true}
 )
 
 // sglangWire is SGLang's /generate: every event has the whole text so far.
@@ -35,11 +35,11 @@ func (sglangWire) object(st *stream, k int) {
 		st.put("null")
 	}
 	st.put(`,"prompt_tokens":`)
-	st.putInt(st.job.prompt)
+	st.putInt(st.job.Prompt)
 	st.put(`,"completion_tokens":`)
 	st.putInt(k)
 	st.put(`,"cached_tokens":`)
-	st.putInt(st.job.cached)
+	st.putInt(st.job.Cached)
 	st.put(`}}`)
 }
 
@@ -90,7 +90,7 @@ func (tgiWire) details(st *stream) {
 	st.put(`{"finish_reason":"`, reason, `","generated_tokens":`)
 	st.putInt(st.ask.output)
 	st.put(`,"input_length":`)
-	st.putInt(st.job.prompt)
+	st.putInt(st.job.Prompt)
 	st.put(`,"seed":null}`)
 }
 
@@ -127,13 +127,14 @@ func (o ollamaWire) tokens(st *stream, k int) {
 }
 
 func (o ollamaWire) done(st *stream, text string) {
+	total, prefill, decode := st.job.Times()
 	o.object(st, text)
 	st.put(`,"done":true,"done_reason":"`, st.ask.finish, `","total_duration":`)
-	st.put(strconv.FormatInt(int64(st.job.finished-st.job.arrived), 10), `,"load_duration":0,"prompt_eval_count":`)
-	st.putInt(st.job.prompt)
-	st.put(`,"prompt_eval_duration":`, strconv.FormatInt(int64(st.job.first-st.job.admitted), 10), `,"eval_count":`)
+	st.put(strconv.FormatInt(int64(total), 10), `,"load_duration":0,"prompt_eval_count":`)
+	st.putInt(st.job.Prompt)
+	st.put(`,"prompt_eval_duration":`, strconv.FormatInt(int64(prefill), 10), `,"eval_count":`)
 	st.putInt(st.ask.output)
-	st.put(`,"eval_duration":`, strconv.FormatInt(int64(st.job.finished-st.job.first), 10), `}`)
+	st.put(`,"eval_duration":`, strconv.FormatInt(int64(decode), 10), `}`)
 }
 
 func (o ollamaWire) tail(st *stream) {

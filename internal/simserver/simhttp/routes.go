@@ -1,10 +1,11 @@
-package simserver
+package simhttp
 
 import (
 	"crypto/subtle"
 	"encoding/json"
 	"net/http"
-	"time"
+
+	"github.com/capfind/capfind/internal/simserver"
 )
 
 // version is what the imitated server says of itself where it has to.
@@ -18,18 +19,18 @@ func (s *Server) routes() http.Handler {
 	mux.HandleFunc("POST /v1/completions", s.generate(completions))
 	mux.HandleFunc("GET /v1/models", s.models)
 	switch s.cfg.Server {
-	case VLLM:
+	case simserver.VLLM:
 		mux.HandleFunc("GET /version", s.json(object{"version": version}))
 		mux.HandleFunc("GET /health", s.json(nil))
 		mux.HandleFunc("POST /tokenize", s.tokenize)
-	case SGLang:
+	case simserver.SGLang:
 		info := object{"model_path": s.cfg.Model, "context_length": s.cfg.ContextLength, "version": version, "is_generation": true}
 		mux.HandleFunc("POST /generate", s.generate(sglang))
 		mux.HandleFunc("GET /get_server_info", s.json(info))
 		mux.HandleFunc("GET /get_model_info", s.json(info))
 		mux.HandleFunc("GET /health", s.json(nil))
 		mux.HandleFunc("POST /tokenize", s.tokenize)
-	case TGI:
+	case simserver.TGI:
 		mux.HandleFunc("POST /generate_stream", s.generate(tgi))
 		mux.HandleFunc("POST /generate", s.generate(tgiPlain))
 		mux.HandleFunc("GET /info", s.json(object{
@@ -37,44 +38,37 @@ func (s *Server) routes() http.Handler {
 		}))
 		mux.HandleFunc("GET /health", s.json(nil))
 		mux.HandleFunc("POST /tokenize", s.tokenize)
-	case LlamaCpp:
+	case simserver.LlamaCpp:
 		mux.HandleFunc("GET /props", s.json(object{
 			"default_generation_settings": object{"n_ctx": s.cfg.ContextLength}, "total_slots": s.cfg.Slots, "model_path": s.cfg.Model, "build_info": version,
 		}))
 		mux.HandleFunc("GET /health", s.json(object{"status": "ok"}))
 		mux.HandleFunc("GET /slots", s.slots)
 		mux.HandleFunc("POST /tokenize", s.tokenize)
-	case Ollama:
+	case simserver.Ollama:
 		mux.HandleFunc("POST /api/generate", s.generate(ollamaGenerate))
 		mux.HandleFunc("POST /api/chat", s.generate(ollamaChat))
 		mux.HandleFunc("GET /api/version", s.json(object{"version": version}))
 		mux.HandleFunc("GET /api/tags", s.json(object{"models": []object{{"name": s.cfg.Model, "model": s.cfg.Model}}}))
 		mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("Ollama is running")) })
 	}
-	if s.cfg.Server != Ollama {
+	if s.cfg.Server != simserver.Ollama {
 		mux.HandleFunc("GET /metrics", s.metrics)
 	}
 	return s.guard(mux)
 }
 
-type object = map[string]any
-
 // guard answers for a server that is loading its model, and wants the key.
 func (s *Server) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		s.mu.Lock()
-		s.catchUp()
-		alive, cold := s.core.alive(), s.core.cold()
-		s.mu.Unlock()
+		alive, loaded := s.engine.Health()
 		switch {
 		case !alive:
 			panic(http.ErrAbortHandler) // accepted in the moment of dying
 		case r.URL.Path != "/health" && !s.authorized(r):
-			writeJSON(w, http.StatusUnauthorized, errorBody(s.cfg.Server, answer{
-				status: http.StatusUnauthorized, kind: "authentication_error", message: "Incorrect API key provided",
-			}))
-		case cold && r.URL.Path != "/metrics":
-			s.refuse(w, answerTo(s.cfg, refusedCold))
+			s.refuse(w, simserver.Answer{Status: http.StatusUnauthorized, Kind: "authentication_error", Message: "Incorrect API key provided"})
+		case !loaded && r.URL.Path != "/metrics":
+			s.refuse(w, simserver.Loading(s.cfg))
 		default:
 			next.ServeHTTP(w, r)
 		}
@@ -96,21 +90,12 @@ func (s *Server) json(v any) http.HandlerFunc {
 	}
 }
 
-// writeJSON writes v; a client that went away meanwhile is no one's loss.
-func writeJSON(w http.ResponseWriter, status int, v any) {
-	b, err := json.Marshal(v)
-	if err != nil {
-		panic(err) // v is always made here, of plain types
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(status)
-	_, _ = w.Write(b)
-}
-
 func (s *Server) models(w http.ResponseWriter, _ *http.Request) {
-	owners := map[Kind]string{VLLM: "vllm", SGLang: "sglang", TGI: s.cfg.Model, LlamaCpp: "llamacpp", Ollama: "library"}
-	m := object{"id": s.cfg.Model, "object": "model", "created": s.created, "owned_by": owners[s.cfg.Server]}
-	if s.cfg.Server == VLLM || s.cfg.Server == SGLang {
+	owners := map[simserver.Kind]string{
+		simserver.VLLM: "vllm", simserver.SGLang: "sglang", simserver.TGI: s.cfg.Model, simserver.LlamaCpp: "llamacpp", simserver.Ollama: "library",
+	}
+	m := object{"id": s.cfg.Model, "object": "model", "created": s.started.Unix(), "owned_by": owners[s.cfg.Server]}
+	if s.cfg.Server == simserver.VLLM || s.cfg.Server == simserver.SGLang {
 		m["max_model_len"] = s.cfg.ContextLength
 	}
 	writeJSON(w, http.StatusOK, object{"object": "list", "data": []object{m}})
@@ -138,7 +123,7 @@ func (s *Server) tokenize(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case err != nil:
 		s.refuse(w, badRequest("%v", err))
-	case s.cfg.Server == TGI:
+	case s.cfg.Server == simserver.TGI:
 		list := make([]object, len(ids))
 		for i, id := range ids {
 			list[i] = object{"id": id}
@@ -157,19 +142,4 @@ func (s *Server) slots(w http.ResponseWriter, _ *http.Request) {
 		list = append(list, object{"id": i, "is_processing": i < busy, "n_ctx": s.cfg.ContextLength})
 	}
 	writeJSON(w, http.StatusOK, list)
-}
-
-// wait sleeps, unless the client goes away first.
-func wait(r *http.Request, d time.Duration) bool {
-	if d <= 0 {
-		return true
-	}
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-r.Context().Done():
-		return false
-	}
 }

@@ -1,4 +1,4 @@
-package simserver_test
+package simhttp_test
 
 import (
 	"context"
@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/capfind/capfind/internal/simserver"
+	"github.com/capfind/capfind/internal/simserver/simhttp"
 	"github.com/capfind/capfind/loadgen"
 )
 
@@ -118,7 +119,7 @@ func TestKillCutsIdleConnections(t *testing.T) {
 // forgotten yet, which is nothing that went wrong.
 func TestCloseRightAfterACrash(t *testing.T) {
 	for range 300 {
-		s, err := simserver.Start(quick())
+		s, err := simhttp.Start(quick())
 		if err != nil {
 			t.Fatal(err)
 		}

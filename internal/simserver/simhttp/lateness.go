@@ -1,4 +1,4 @@
-package simserver
+package simhttp
 
 import (
 	"math"

@@ -1,4 +1,4 @@
-package simserver_test
+package simhttp_test
 
 import (
 	"bytes"
@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/capfind/capfind/internal/simserver"
+	"github.com/capfind/capfind/internal/simserver/simhttp"
 	"github.com/capfind/capfind/loadgen"
 	"github.com/capfind/capfind/loadgen/api"
 	"github.com/capfind/capfind/loadgen/prompt"
@@ -27,9 +28,9 @@ func quick() simserver.Config {
 	return c
 }
 
-func start(t *testing.T, c simserver.Config) *simserver.Server {
+func start(t *testing.T, c simserver.Config) *simhttp.Server {
 	t.Helper()
-	s, err := simserver.Start(c)
+	s, err := simhttp.Start(c)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,7 +49,7 @@ func (s source) Request(i int) (prompt.Request, error) {
 }
 
 // client returns the real client, pointed at s.
-func client(t *testing.T, s *simserver.Server, protocol string, set func(*loadgen.ClientConfig)) *loadgen.Client {
+func client(t *testing.T, s *simhttp.Server, protocol string, set func(*loadgen.ClientConfig)) *loadgen.Client {
 	t.Helper()
 	p, err := api.ByName(protocol)
 	if err != nil {
@@ -378,7 +379,7 @@ func TestStampsAndLateness(t *testing.T) {
 // stamped asks a server of 10 ms a token for eleven tokens; it returns how long
 // after the first the last was stamped, and how late the server was by its own
 // account.
-func stamped(t *testing.T) (time.Duration, simserver.Lateness) {
+func stamped(t *testing.T) (time.Duration, simhttp.Lateness) {
 	t.Helper()
 	c := simserver.Default()
 	c.Stamp, c.StepTime, c.Prefill = true, 10*time.Millisecond, 50*time.Millisecond
@@ -414,7 +415,7 @@ func TestStartRefusesABadConfig(t *testing.T) {
 	c := simserver.Default()
 	c.Slots, c.Server = -1, "gpt"
 	c.Faults = []simserver.Fault{{Mode: "typo"}}
-	_, err := simserver.Start(c)
+	_, err := simhttp.Start(c)
 	for _, want := range []string{"slots", "server", "faults[0].mode"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error %v does not name %s", err, want)
@@ -422,7 +423,7 @@ func TestStartRefusesABadConfig(t *testing.T) {
 	}
 	c = simserver.Default()
 	c.Listen = start(t, quick()).URL()[len("http://"):]
-	if _, err := simserver.Start(c); err == nil || !strings.Contains(err.Error(), "listen") {
+	if _, err := simhttp.Start(c); err == nil || !strings.Contains(err.Error(), "listen") {
 		t.Errorf("taken port: %v", err)
 	}
 }

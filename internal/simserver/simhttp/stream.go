@@ -1,4 +1,4 @@
-package simserver
+package simhttp
 
 import (
 	"compress/gzip"
@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/capfind/capfind/internal/simserver"
 )
 
 // stream is one streamed answer: a single goroutine that sleeps until each
@@ -17,7 +19,7 @@ type stream struct {
 	r    *http.Request
 	wire wire
 	ask  *ask
-	job  *job
+	job  *simserver.Job
 	q    quirks
 	key  uint64
 	id   string
@@ -36,10 +38,8 @@ type stream struct {
 
 // run writes the stream.
 func (st *stream) run() {
-	st.timer = time.NewTimer(time.Hour)
-	defer st.timer.Stop()
 	st.headers()
-	if !st.untilFirst() {
+	if !st.untilToken(0) {
 		return
 	}
 	if !st.q.has("role_first") {
@@ -96,8 +96,28 @@ func (st *stream) headers() {
 
 func (st *stream) flusher() http.Flusher { return st.w.(http.Flusher) } // net/http's always is one
 
-// untilFirst waits for the first token.
-func (st *stream) untilFirst() bool { return st.untilToken(0) }
+// end closes a stream that got to its last token, with whatever its faults do
+// after that.
+func (st *stream) end() {
+	st.wire.tail(st)
+	st.write()
+	f, open := st.q["open_after_done"]
+	switch {
+	case open && f.Delay > 0:
+		wait(st.r, f.Delay)
+	case open:
+		<-st.r.Context().Done()
+	}
+	st.close()
+}
+
+// close ends the body.
+func (st *stream) close() {
+	st.write()
+	if st.gzip != nil {
+		_ = st.gzip.Close() // the client may be gone
+	}
+}
 
 // untilToken waits for the deadline of the k-th token (from 0), and notes how
 // late that was noticed. False: there is none, the stream is over.
@@ -107,32 +127,16 @@ func (st *stream) untilFirst() bool { return st.untilToken(0) }
 // heard of: waking every stream for that would cost more than the fraction of a
 // step by which this one token is late, and the lateness shows it.
 func (st *stream) untilToken(k int) bool {
-	s := st.s
 	for {
-		s.mu.Lock()
-		due, ok := s.core.tokenDue(st.job, k)
-		lost := st.job.phase == phaseDone && st.job.why != served
-		now := s.now()
-		if ok && due <= now && k == st.ask.output-1 {
-			// The account at the end wants the core to be done with it.
-			s.catchUp()
-			s.rearm()
-		}
-		s.mu.Unlock()
+		in, lost := st.s.engine.Token(st.job, k)
 		switch {
 		case lost:
 			st.abort()
-			return false
-		case ok && due <= now:
-			s.late.add(now - due)
+		case in <= 0:
+			st.s.late.add(-in)
 			return true
-		}
-		left := forever
-		if ok {
-			left = due - now
-		}
-		if !st.sleep(left) {
-			s.leave(st.job)
+		case !st.sleep(in):
+			st.s.engine.Leave(st.job)
 			return false
 		}
 	}
@@ -142,16 +146,14 @@ func (st *stream) untilToken(k int) bool {
 // connection talking where pings are wanted. False: the client is gone.
 func (st *stream) sleep(d time.Duration) bool {
 	ping := false
-	if st.q.has("pings") {
+	if st.ask.stream && st.q.has("pings") {
 		every := st.q["pings"].Delay
 		if every == 0 {
 			every = time.Second
 		}
 		ping, d = every < d, min(every, d)
 	}
-	if d < forever {
-		st.timer.Reset(d)
-	}
+	st.timer.Reset(d)
 	select {
 	case <-st.timer.C:
 		if ping {
@@ -159,7 +161,7 @@ func (st *stream) sleep(d time.Duration) bool {
 			st.write()
 		}
 		return !st.broken
-	case <-st.job.wake:
+	case <-st.job.Wake:
 		return true
 	case <-st.r.Context().Done():
 		st.broken = true
@@ -182,7 +184,7 @@ func (st *stream) event(name string) {
 
 // unixNow returns Unix time in ns on the monotonic clock, so that stamps never
 // step.
-func (s *Server) unixNow() int64 { return s.base.UnixNano() + int64(time.Since(s.base)) }
+func (s *Server) unixNow() int64 { return s.started.UnixNano() + int64(time.Since(s.started)) }
 
 // put adds to the event being built.
 func (st *stream) put(parts ...string) {
@@ -212,7 +214,7 @@ func (st *stream) frame(name string, data []byte) {
 
 // prefix opens a data line; TGI writes it without the space.
 func (st *stream) prefix() string {
-	if st.q.has("no_space") || st.s.cfg.Server == TGI {
+	if st.q.has("no_space") || st.s.cfg.Server == simserver.TGI {
 		return "data:"
 	}
 	return "data: "
@@ -315,7 +317,7 @@ func (st *stream) send(b []byte) {
 	}
 	if err != nil { // the client is gone: the core must not go on working for it
 		st.broken = true
-		st.s.leave(st.job)
+		st.s.engine.Leave(st.job)
 		return
 	}
 	st.flusher().Flush()

@@ -1,8 +1,10 @@
-package simserver
+package simhttp
 
 import (
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/capfind/capfind/internal/simserver/draw"
 )
 
 // The toy tokenizer. It is no real model's, but cuts text about as they do, at
@@ -82,5 +84,5 @@ var foreign = [...]string{"é", "ß", "語", "模", "型", "測", "😀", "🚀"
 
 // word returns the text of an answer's k-th token.
 func word(key uint64, k int) string {
-	return vocabulary[mix(key^uint64(k)<<20)%uint64(len(vocabulary))]
+	return vocabulary[draw.Mix(key^uint64(k)<<20)%uint64(len(vocabulary))]
 }

@@ -1,6 +1,6 @@
 //go:build unix
 
-package simserver_test
+package simhttp_test
 
 import (
 	"fmt"
@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/capfind/capfind/internal/simserver"
+	"github.com/capfind/capfind/internal/simserver/simhttp"
 )
 
 // BenchmarkStreams holds 1,000 streams of 50 tokens/s open for 8 s with a reader
@@ -37,7 +38,7 @@ func cpu() time.Duration {
 func streams(b *testing.B, n, tokens int) {
 	c := simserver.Default()
 	c.Slots, c.Prefill = 0, 500*time.Millisecond
-	s, err := simserver.Start(c)
+	s, err := simhttp.Start(c)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -1,6 +1,10 @@
-package simserver
+package simhttp
 
-import "strconv"
+import (
+	"strconv"
+
+	"github.com/capfind/capfind/internal/simserver"
+)
 
 const (
 	sse    = "text/event-stream"
@@ -8,8 +12,8 @@ const (
 )
 
 var (
-	chat        = protocol{wire: func() wire { return openai{chat: true} }, needsModel: true, id: "chatcmpl-"}
-	completions = protocol{wire: func() wire { return openai{} }, needsModel: true, id: "cmpl-"}
+	chat        = protocol{wire: openai{chat: true}, needsModel: true, id: "chatcmpl-"}
+	completions = protocol{wire: openai{}, needsModel: true, id: "cmpl-"}
 )
 
 // openai is the chat and the completions protocol.
@@ -23,7 +27,7 @@ func (o openai) open(st *stream) {
 	if o.chat {
 		kind = "chat.completion.chunk"
 	}
-	st.put(`{"id":"`, st.id, `","object":"`, kind, `","created":`, strconv.FormatInt(st.s.created, 10), `,"model":`, st.s.model, `,"choices":[`)
+	st.put(`{"id":"`, st.id, `","object":"`, kind, `","created":`, strconv.FormatInt(st.s.started.Unix(), 10), `,"model":`, st.s.model, `,"choices":[`)
 }
 
 // head is the role-only delta of a chat.
@@ -32,7 +36,7 @@ func (o openai) head(st *stream) {
 		return
 	}
 	content := `""`
-	if st.q.has("null_content") || st.s.cfg.Server == LlamaCpp {
+	if st.q.has("null_content") || st.s.cfg.Server == simserver.LlamaCpp {
 		content = "null"
 	}
 	o.open(st)
@@ -62,7 +66,7 @@ func (o openai) tokens(st *stream, k int) {
 	}
 	st.put(`}]`)
 	o.running(st, k, last)
-	if last && st.s.cfg.Server == LlamaCpp {
+	if last && st.s.cfg.Server == simserver.LlamaCpp {
 		o.timings(st)
 	}
 	st.put(`}`)
@@ -114,7 +118,7 @@ func (o openai) running(st *stream, k int, last bool) {
 }
 
 func (o openai) usage(st *stream, k int) {
-	prompt := st.job.prompt
+	prompt := st.job.Prompt
 	if st.q.has("usage_zero") {
 		prompt, k = 0, 0
 	}
@@ -124,9 +128,9 @@ func (o openai) usage(st *stream, k int) {
 	st.putInt(prompt + k)
 	st.put(`,"completion_tokens":`)
 	st.putInt(k)
-	if st.s.prefix != nil {
+	if st.s.cfg.PrefixCache.Tokens > 0 {
 		st.put(`,"prompt_tokens_details":{"cached_tokens":`)
-		st.putInt(st.job.cached)
+		st.putInt(st.job.Cached)
 		st.put(`}`)
 	}
 	st.put(`}`)
@@ -135,7 +139,7 @@ func (o openai) usage(st *stream, k int) {
 // timings is llama.cpp's own account.
 func (o openai) timings(st *stream) {
 	st.put(`,"timings":{"prompt_n":`)
-	st.putInt(st.job.prompt)
+	st.putInt(st.job.Prompt)
 	st.put(`,"predicted_n":`)
 	st.putInt(st.ask.output)
 	st.put(`}`)
@@ -160,7 +164,7 @@ func (o openai) plain(st *stream) []byte {
 	if o.chat {
 		kind, choice = "chat.completion", `{"index":0,"message":{"role":"assistant","content":"`+string(st.text)+`"},`
 	}
-	st.put(`{"id":"`, st.id, `","object":"`, kind, `","created":`, strconv.FormatInt(st.s.created, 10), `,"model":`, st.s.model)
+	st.put(`{"id":"`, st.id, `","object":"`, kind, `","created":`, strconv.FormatInt(st.s.started.Unix(), 10), `,"model":`, st.s.model)
 	st.put(`,"choices":[`, choice, `"logprobs":null,"finish_reason":"`, st.ask.finish, `"}]`)
 	if !st.q.has("no_usage") {
 		st.put(`,"usage":`)

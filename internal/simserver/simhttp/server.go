@@ -1,4 +1,6 @@
-package simserver
+// Package simhttp serves the simulated server over HTTP, in the protocols of real
+// servers and with the faults of theirs that the configuration asks for.
+package simhttp
 
 import (
 	"context"
@@ -11,20 +13,21 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/capfind/capfind/internal/simserver"
 )
 
 // Server is the simulated server on a socket.
 type Server struct {
-	driver
-	cfg     Config // as given, defaults filled in; service times are in driver.core.cfg
+	engine  *simserver.Engine
+	cfg     simserver.Config // as given, defaults filled in
 	address string
 	http    *http.Server
 	faults  *faultList
-	prefix  *prefixCache
 	late    latenessHistogram
 	asked   atomic.Uint64 // requests for tokens so far
 	model   string        // the model's name as a JSON string
-	created int64         // Unix time of the start
+	started time.Time
 
 	serving sync.WaitGroup // goroutines in http.Server.Serve
 	open    sync.WaitGroup // connections
@@ -59,11 +62,13 @@ type connKey struct{}
 // Start serves the config over HTTP on cfg.Listen, by default a free port of
 // 127.0.0.1. The error says what is wrong with the config, or why the port
 // cannot be had.
-func Start(cfg Config) (*Server, error) {
-	if err := firstProblem(cfg); err != nil {
+func Start(cfg simserver.Config) (*Server, error) {
+	s := &Server{conns: map[*conn]struct{}{}, started: time.Now()}
+	engine, err := simserver.NewEngine(cfg, func(downFor time.Duration) { go s.down(downFor) })
+	if err != nil {
 		return nil, fmt.Errorf("simulated server: %w", err)
 	}
-	cfg = cfg.withDefaults()
+	cfg = cfg.WithDefaults()
 	if cfg.Listen == "" {
 		cfg.Listen = "127.0.0.1:0"
 	}
@@ -71,14 +76,8 @@ func Start(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("simulated server: %w; choose another listen address", err)
 	}
-	s := &Server{
-		cfg: cfg, address: l.Addr().String(),
-		faults: newFaultList(cfg), prefix: newPrefixCache(cfg.PrefixCache),
-		model: quoted(cfg.Model), created: time.Now().Unix(),
-		conns: map[*conn]struct{}{},
-	}
-	s.driver = driver{core: newCore(cfg), base: time.Now()}
-	s.core.onCrash = func() { go s.down(s.core.cfg.RestartAfter) }
+	s.engine, s.cfg, s.address = engine, cfg, l.Addr().String()
+	s.faults, s.model = newFaultList(cfg), quoted(cfg.Model)
 	s.http = &http.Server{
 		Handler:     s.routes(),
 		ErrorLog:    log.New(io.Discard, "", 0), // cut connections are what it is for
@@ -88,12 +87,14 @@ func Start(cfg Config) (*Server, error) {
 		},
 		ConnState: s.connState,
 	}
+	s.life.Lock()
+	defer s.life.Unlock()
 	s.serve(l)
 	return s, nil
 }
 
 // idleTimeout returns after how long idle connections are closed; 0: never.
-func idleTimeout(cfg Config) time.Duration {
+func idleTimeout(cfg simserver.Config) time.Duration {
 	for _, f := range cfg.Faults {
 		if f.Mode == "idle_close" {
 			return f.Delay
@@ -109,7 +110,7 @@ func (s *Server) URL() string { return "http://" + s.address }
 func (s *Server) Lateness() Lateness { return s.late.read() }
 
 // State returns what the server's own metrics show.
-func (s *Server) State() State { return s.state() }
+func (s *Server) State() simserver.State { return s.engine.State() }
 
 // Close stops the server and returns when all its goroutines are gone.
 func (s *Server) Close() error {
@@ -126,26 +127,8 @@ func (s *Server) Close() error {
 	s.drop()
 	s.serving.Wait()
 	s.open.Wait()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.timer != nil {
-		s.timer.Stop()
-	}
+	s.engine.Close()
 	return err
-}
-
-// Kill makes the server die as in a crash: all connections are reset, new ones
-// refused, for good or until Restart.
-func (s *Server) Kill() { s.Restart(0) }
-
-// Restart kills the server and brings it back after the given time; 0 leaves it
-// dead. It returns when the server is down.
-func (s *Server) Restart(downFor time.Duration) {
-	s.mu.Lock()
-	s.catchUp()
-	s.core.kill(downFor)
-	s.mu.Unlock()
-	s.down(downFor)
 }
 
 // down closes the port and cuts every connection.
@@ -178,16 +161,11 @@ func (s *Server) up() {
 		s.revival = time.AfterFunc(20*time.Millisecond, s.up)
 		return
 	}
-	s.serveLocked(l)
+	s.serve(l)
 }
 
+// serve starts to take connections, under life.
 func (s *Server) serve(l net.Listener) {
-	s.life.Lock()
-	defer s.life.Unlock()
-	s.serveLocked(l)
-}
-
-func (s *Server) serveLocked(l net.Listener) {
 	s.listener = l
 	s.serving.Go(func() { _ = s.http.Serve(&tracked{l, s}) }) // it ends with the listener's closing, never otherwise
 }
