@@ -98,7 +98,7 @@ type Summary struct {
 	RequestThroughputSE  Number  `json:"request_throughput_se"`         // standard error by batch means
 	OutputThroughput     Number  `json:"output_throughput"`             // output tokens of successes per second
 	TotalTokenThroughput Number  `json:"total_token_throughput"`        // prompt and output tokens per second
-	PeakOutputThroughput Number  `json:"peak_output_throughput"`        // highest one-second rate of output tokens, estimated from the samples
+	PeakOutputThroughput Number  `json:"peak_output_throughput"`        // highest rate of output tokens over a second or a little more, from the samples; null where there is no whole second
 	PeakInFlight         int     `json:"peak_in_flight"`                // most requests in flight at once
 	MeanInFlight         Number  `json:"mean_in_flight"`                // time average
 	MeanResidenceSeconds Number  `json:"mean_residence_seconds"`        // mean time in system, failures at their own duration

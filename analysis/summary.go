@@ -38,7 +38,6 @@ func summarize(parts []part, load loadgen.Load, good *Goodput) Summary {
 	}
 	sum.DurationSeconds = loadgen.Known(t.seconds)
 	sum.MeanInFlight = loadgen.Known(t.inFlightSeconds / t.seconds)
-	sum.PeakOutputThroughput = loadgen.Known(t.peakTokens)
 	if t.sent > 0 {
 		sum.MeanResidenceSeconds = loadgen.Known(t.residence / float64(t.sent))
 	}
@@ -50,6 +49,7 @@ func summarize(parts []part, load loadgen.Load, good *Goodput) Summary {
 	sum.RequestThroughput = rate(float64(t.completed))
 	sum.OutputThroughput = rate(float64(t.outputTokens))
 	sum.TotalTokenThroughput = rate(float64(t.inputTokens + t.outputTokens))
+	sum.PeakOutputThroughput = peakOver(t.peakTokens, sum.OutputThroughput.Or(0))
 	if good != nil {
 		sum.RequestGoodput = rate(float64(t.goodRequests))
 	}
@@ -61,6 +61,17 @@ func summarize(parts []part, load loadgen.Load, good *Goodput) Summary {
 	return sum
 }
 
+// peakOver is the peak, unless it lies below the mean: where that is Little's
+// law's, a count over so short a window errs by what the window's ends cut off.
+func peakOver(peak Number, mean float64) Number {
+	const rounding = 1e-9
+	v, ok := peak.Value()
+	if !ok || v < mean*(1-rounding) {
+		return Number{}
+	}
+	return loadgen.Known(max(v, mean))
+}
+
 // tally adds up what the figures are made of.
 type tally struct {
 	good *Goodput
@@ -68,7 +79,7 @@ type tally struct {
 	completed, failed, cancelled, sent, goodRequests int
 	seconds, inFlightSeconds, residence              float64
 	inputTokens, outputTokens, peakInFlight          int
-	peakTokens                                       float64
+	peakTokens                                       Number
 	source                                           string
 	windowed, reasoned                               bool
 
@@ -80,7 +91,7 @@ func (t *tally) add(p *part) {
 	t.seconds += p.length().Seconds()
 	t.inFlightSeconds += inFlightSeconds(p.run, p.from, p.to)
 	t.peakInFlight = max(t.peakInFlight, peakInFlight(p.run, p.from, p.to))
-	t.peakTokens = max(t.peakTokens, peakTokenRate(p.run, p.from, p.to))
+	t.peakTokens = larger(t.peakTokens, peakTokenRate(p.run, p.from, p.to))
 	t.cancelled += p.cancelled
 	t.windowed = t.windowed || p.steady
 	for _, s := range p.cohort {
