@@ -13,6 +13,7 @@ import (
 const (
 	littleGate    = 0.05
 	thinkGate     = 0.02
+	thinkFloor    = 1e-3 // seconds: below it a pause is the scheduler's
 	inFlightGate  = 0.95
 	outputGate    = 0.98
 	prefixGate    = 0.01
@@ -81,9 +82,10 @@ func closedLoopChecks(s *Step, load loadgen.Load, verdict []part) []Check {
 	}
 	n := s.Steady.MeanInFlight.Or(0)
 	share := n / float64(s.Concurrency)
-	return []Check{
-		upTo("think_time", z/r, thinkGate,
-			"a worker paused %.1f ms between requests of %.1f ms: %.1f %% (gate %.0f %%)", 1e3*z, 1e3*r, 100*z/r, 100*thinkGate),
+	think := upTo("think_time", z/r, thinkGate,
+		"a worker paused %.1f ms between requests of %.1f ms: %.1f %% (gate %.0f %%)", 1e3*z, 1e3*r, 100*z/r, 100*thinkGate)
+	think.OK = think.OK || z <= thinkFloor
+	return []Check{think,
 		atLeast("in_flight", share, inFlightGate,
 			"%.1f in flight on average of %d asked for: %.1f %% (gate %.0f %%)", n, s.Concurrency, 100*share, 100*inFlightGate),
 	}
@@ -99,10 +101,12 @@ func thinkTime(s *Step, load loadgen.Load, verdict []part) (z, r float64, why st
 		return 0, 0, "requests follow a schedule, not freed slots"
 	case s.Steady == nil:
 		return 0, 0, "no steady window"
-	case s.Steady.Failed > 0:
+	case heldBack(verdict):
 		return 0, 0, "workers pause after a failure"
 	case conversing(verdict):
 		return 0, 0, "conversations pause between their turns"
+	case s.Steady.DurationSeconds.Or(0) < leastJudged.Seconds():
+		return 0, 0, fmt.Sprintf("a window of %.2f s is too short", s.Steady.DurationSeconds.Or(0))
 	case s.Window.Requests < s.Concurrency:
 		return 0, 0, fmt.Sprintf("%d requests in the window are less than one for each of %d slots", s.Window.Requests, s.Concurrency)
 	}
@@ -126,6 +130,21 @@ func connectTime(parts []part) float64 {
 		}
 	}
 	return sum / float64(max(n, 1))
+}
+
+// heldBack reports whether workers paused after a failure. One from before the
+// window may pause into it: as long as a server's Retry-After asks.
+func heldBack(parts []part) bool {
+	for i := range parts {
+		p := &parts[i]
+		for j := range p.run.Samples {
+			s := &p.run.Samples[j]
+			if (s.Class.ServerFailure() || s.Class == loadgen.ClientLimit) && s.End <= p.to {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func conversing(parts []part) bool {
