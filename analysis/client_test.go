@@ -83,6 +83,9 @@ func TestHeldWorkersAreNotIdle(t *testing.T) {
 	if s.ClientLimited() {
 		t.Errorf("limits %q", s.Client.Limits)
 	}
+	if c := check(t, &s, "in_flight"); c.OK {
+		t.Errorf("8 in flight of 10 are what was asked for: %s", c.Text)
+	}
 	if c := check(t, &s, "think_time"); !strings.Contains(c.Text, "pause after a failure") {
 		t.Errorf("think time: %s", c.Text)
 	}

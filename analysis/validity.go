@@ -76,19 +76,46 @@ func countedRate(sum *Summary) (float64, bool) {
 
 // closedLoopChecks judge whether the client kept all its slots busy.
 func closedLoopChecks(s *Step, load loadgen.Load, verdict []part) []Check {
-	z, r, why := thinkTime(s, load, verdict)
-	if why != "" {
-		return []Check{unjudged("think_time", why), unjudged("in_flight", why)}
+	think, inFlight := unjudged("think_time", ""), unjudged("in_flight", "")
+	if z, r, why := thinkTime(s, load, verdict); why == "" {
+		think = upTo("think_time", z/r, thinkGate,
+			"a worker paused %.1f ms between requests of %.1f ms: %.1f %% (gate %.0f %%)", 1e3*z, 1e3*r, 100*z/r, 100*thinkGate)
+		think.OK = think.OK || z <= thinkFloor
+	} else {
+		think.Text += why
 	}
-	n := s.Steady.MeanInFlight.Or(0)
-	share := n / float64(s.Concurrency)
-	think := upTo("think_time", z/r, thinkGate,
-		"a worker paused %.1f ms between requests of %.1f ms: %.1f %% (gate %.0f %%)", 1e3*z, 1e3*r, 100*z/r, 100*thinkGate)
-	think.OK = think.OK || z <= thinkFloor
-	return []Check{think,
-		atLeast("in_flight", share, inFlightGate,
-			"%.1f in flight on average of %d asked for: %.1f %% (gate %.0f %%)", n, s.Concurrency, 100*share, 100*inFlightGate),
+	// Whoever held the workers back, the load was not what was asked for.
+	if why := notSteadyLoop(s, load, verdict); why == "" {
+		n := s.Steady.MeanInFlight.Or(0)
+		share := n / float64(s.Concurrency)
+		inFlight = atLeast("in_flight", share, inFlightGate,
+			"%.1f in flight on average of %d asked for: %.1f %% (gate %.0f %%)", n, s.Concurrency, 100*share, 100*inFlightGate)
+	} else {
+		inFlight.Text += why
 	}
+	return []Check{think, inFlight}
+}
+
+// notSteadyLoop says in words why the number in flight cannot be judged; empty
+// where it can: in the steady window of a closed loop.
+func notSteadyLoop(s *Step, load loadgen.Load, verdict []part) string {
+	switch {
+	case load.OpenLoop():
+		return "requests follow a schedule, not freed slots"
+	case s.Steady == nil:
+		return "no steady window"
+	case s.Steady.Failed > 0:
+		return "workers pause after a failure"
+	case conversing(verdict):
+		return "conversations pause between their turns"
+	case s.Steady.DurationSeconds.Or(0) < leastJudged.Seconds():
+		return fmt.Sprintf("a window of %.2f s is too short", s.Steady.DurationSeconds.Or(0))
+	case s.Window.Requests < s.Concurrency:
+		return fmt.Sprintf("%d requests in the window are less than one for each of %d slots", s.Window.Requests, s.Concurrency)
+	case s.Steady.MeanInFlight.Or(0) <= 0 || s.Steady.MeanResidenceSeconds.Or(0) <= 0:
+		return "no request was timed in the window"
+	}
+	return ""
 }
 
 // thinkTime is Z = N/X - R, the time in seconds that a worker of a closed loop
@@ -96,26 +123,14 @@ func closedLoopChecks(s *Step, load loadgen.Load, verdict []part) []Check {
 // is R (N / N_mean - 1). Opening a connection is not the client's idleness and
 // is taken off. why says in words where it cannot be judged.
 func thinkTime(s *Step, load loadgen.Load, verdict []part) (z, r float64, why string) {
-	switch {
-	case load.OpenLoop():
-		return 0, 0, "requests follow a schedule, not freed slots"
-	case s.Steady == nil:
-		return 0, 0, "no steady window"
-	case heldBack(verdict):
-		return 0, 0, "workers pause after a failure"
-	case conversing(verdict):
-		return 0, 0, "conversations pause between their turns"
-	case s.Steady.DurationSeconds.Or(0) < leastJudged.Seconds():
-		return 0, 0, fmt.Sprintf("a window of %.2f s is too short", s.Steady.DurationSeconds.Or(0))
-	case s.Window.Requests < s.Concurrency:
-		return 0, 0, fmt.Sprintf("%d requests in the window are less than one for each of %d slots", s.Window.Requests, s.Concurrency)
+	if why = notSteadyLoop(s, load, verdict); why == "" && heldBack(verdict) {
+		why = "workers pause after a failure"
 	}
-	n := s.Steady.MeanInFlight.Or(0)
+	if why != "" {
+		return 0, 0, why
+	}
 	r = s.Steady.MeanResidenceSeconds.Or(0)
-	if n <= 0 || r <= 0 {
-		return 0, 0, "no request was timed in the window"
-	}
-	z = r*(float64(s.Concurrency)/n-1) - connectTime(verdict)
+	z = r*(float64(s.Concurrency)/s.Steady.MeanInFlight.Or(0)-1) - connectTime(verdict)
 	return max(0, z), r, ""
 }
 
