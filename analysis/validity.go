@@ -27,7 +27,7 @@ const (
 func checksOf(s *Step, load loadgen.Load, verdict []part, o Options) []Check {
 	closed := closedLoopChecks(s, load, verdict)
 	checks := append([]Check{littleCheck(s)}, closed...)
-	return append(checks, outputCheck(s), prefixCheck(s, o), bufferCheck(s),
+	return append(checks, outputCheck(s), tokenCountCheck(verdict), chunkTokensCheck(verdict), prefixCheck(s, o), bufferCheck(s),
 		trendCheck("ttft_trend", "TTFT", verdict, (*loadgen.Sample).TTFT),
 		trendCheck("e2e_trend", "E2E", verdict, (*loadgen.Sample).E2E))
 }
