@@ -2,6 +2,7 @@ package analysis
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/capfind/capfind/loadgen"
@@ -9,28 +10,34 @@ import (
 
 // Gates of the client's own health. A delay is judged against what it delays:
 // 10 % of the response time at its 99th percentile costs about 1 % on average.
-// Below floorDelay it is the ordinary jitter of a busy machine.
+// Every gate has a floor, below which it is the ordinary jitter of a busy machine
+// or a clock's coarseness, and none is asked of a run so short that one pause or
+// one slice of the scheduler is a large share of it.
 const (
 	cpuGate     = 0.70 // share of the process's CPU quota
 	delayGate   = 0.10 // share of the mean time in system
 	filesGate   = 0.90 // share of the limit on open files or ports
 	idleGate    = 0.10 // think time over time in system
 	gcShareGate = 0.05 // share of the run spent in stop-the-world pauses
+
+	leastJudged = 500 * time.Millisecond // of a run
 	floorDelay  = 10 * time.Millisecond
+	floorCPU    = 200 * time.Millisecond
+	floorGC     = 50 * time.Millisecond
 )
 
 // clientOf merges the runs' health and names every gate that broke.
 func clientOf(runs []loadgen.Run, s *Step, verdict []part) Client {
-	c := Client{Health: runs[0].Health}
+	c := Client{Health: told(&runs[0])}
 	for i := 1; i < len(runs); i++ {
-		c.Health = worse(c.Health, runs[i].Health)
+		c.Health = worse(c.Health, told(&runs[i]))
 	}
 	sum := &s.Whole
 	if s.Steady != nil {
 		sum = s.Steady
 	}
 	c.StalledShare, c.Spoilt = stalledShare(runs)
-	c.Limits = brokenGates(&c.Health, s, sum)
+	c.Limits = append(slowGates(runs, sum), scarceGates(&c.Health, s)...)
 	if c.Spoilt {
 		c.Limits = append(c.Limits, fmt.Sprintf("this client stood still during %.0f %% of the requests (gate %.0f %%): something else takes its machine", 100*c.StalledShare.Or(0), 100*stallGate))
 	}
@@ -68,24 +75,80 @@ func stalledShare(runs []loadgen.Run) (share Number, spoilt bool) {
 	return loadgen.Known(float64(stalled) / float64(all)), spoilt
 }
 
-func brokenGates(h *loadgen.Health, s *Step, sum *Summary) []string {
-	var limits []string
-	add := func(format string, args ...any) { limits = append(limits, fmt.Sprintf(format, args...)) }
-	if v, ok := h.CPUShare.Value(); ok && v > cpuGate {
-		add("the client used %.0f %% of the CPU it may use (gate %.0f %%): give it more cores or run it on another machine", 100*v, 100*cpuGate)
+// told is what a run tells of the client: of a short one not the share of the CPU,
+// which is chance.
+func told(r *loadgen.Run) loadgen.Health {
+	h := r.Health
+	if r.Elapsed < leastJudged {
+		h.CPUShare = Number{}
 	}
-	gate := max(floorDelay.Seconds(), delayGate*sum.MeanResidenceSeconds.Or(0))
-	late := func(n Number, what string) {
-		if v, ok := n.Value(); ok && v > gate {
-			add("%s: p99 %.1f ms (gate %.1f ms): the client's machine is too busy", what, 1e3*v, 1e3*gate)
+	return h
+}
+
+// The gates of how quick the client was.
+const (
+	gateCPU = iota
+	gateDispatch
+	gateStamps
+	gateSchedule
+	gateGC
+	slowGateCount
+)
+
+// slowGates judges how quick the client was, run by run: a figure of one run says
+// nothing of another. Of several that broke the same gate the worst is named.
+func slowGates(runs []loadgen.Run, sum *Summary) []string {
+	var texts [slowGateCount]string
+	var worst [slowGateCount]float64
+	for i := range runs {
+		if runs[i].Elapsed < leastJudged {
+			continue
+		}
+		for gate, b := range slownessOf(&runs[i], sum.MeanResidenceSeconds.Or(0)) {
+			if b.over > worst[gate] {
+				worst[gate], texts[gate] = b.over, b.text
+			}
 		}
 	}
-	late(h.DispatchP99Seconds, "a freed slot waited for its next request")
-	late(h.StampDelayP99Seconds, "received data waited for the client to read it")
-	late(h.ScheduleLagP99Seconds, "requests fell behind their schedule inside the client")
-	if v, ok := h.GCPauseSeconds.Value(); ok && v > gcShareGate*s.Whole.DurationSeconds.Or(v/gcShareGate) {
-		add("the client stood still for %.1f s in garbage collection", v)
+	return slices.DeleteFunc(texts[:], func(text string) bool { return text == "" })
+}
+
+// broken says by how much a figure is over its gate, as a ratio; 0 where it is not.
+type broken struct {
+	over float64
+	text string
+}
+
+// slownessOf holds one run against the gates.
+func slownessOf(run *loadgen.Run, residence float64) [slowGateCount]broken {
+	var out [slowGateCount]broken
+	h := &run.Health
+	if v, ok := h.CPUShare.Value(); ok && v > cpuGate && h.CPUSeconds.Or(floorCPU.Seconds()) >= floorCPU.Seconds() {
+		out[gateCPU] = broken{v / cpuGate, fmt.Sprintf("the client used %.0f %% of the CPU it may use (gate %.0f %%): give it more cores or run it on another machine", 100*v, 100*cpuGate)}
 	}
+	gate := max(floorDelay.Seconds(), delayGate*residence)
+	late := func(n Number, what string) broken {
+		v, ok := n.Value()
+		if !ok || v <= gate {
+			return broken{}
+		}
+		return broken{v / gate, fmt.Sprintf("%s: p99 %.1f ms (gate %.1f ms): the client's machine is too busy", what, 1e3*v, 1e3*gate)}
+	}
+	out[gateDispatch] = late(h.DispatchP99Seconds, "a freed slot waited for its next request")
+	out[gateStamps] = late(h.StampDelayP99Seconds, "received data waited for the client to read it")
+	out[gateSchedule] = late(h.ScheduleLagP99Seconds, "requests fell behind their schedule inside the client")
+	t := run.Elapsed.Seconds()
+	if v, ok := h.GCPauseSeconds.Value(); ok && v > gcShareGate*t && v > floorGC.Seconds() {
+		out[gateGC] = broken{v / (gcShareGate * t), fmt.Sprintf("the client stood still for %.0f ms of %.1f s in garbage collection (gate %.0f %%)", 1e3*v, t, 100*gcShareGate)}
+	}
+	return out
+}
+
+// scarceGates judges what the client may run out of. These are counts, which a
+// short run tells as well as a long one.
+func scarceGates(h *loadgen.Health, s *Step) []string {
+	var limits []string
+	add := func(format string, args ...any) { limits = append(limits, fmt.Sprintf(format, args...)) }
 	open, okOpen := h.OpenFiles.Value()
 	limit, okLimit := h.OpenFilesLimit.Value()
 	if okOpen && okLimit && open > filesGate*limit {

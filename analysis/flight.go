@@ -48,41 +48,49 @@ func peakInFlight(r *loadgen.Run, from, to time.Duration) int {
 	return peak
 }
 
-// peakTokenRate is the most output tokens of successes in one second of
-// [from, to], in seconds counted from from: vLLM's "peak output token
-// throughput". Where the gaps between events were not kept, a request's tokens
-// are spread evenly over the time of its output.
-func peakTokenRate(r *loadgen.Run, from, to time.Duration) float64 {
-	if to <= from {
-		return 0
+// peakTokenRate is the highest rate of output tokens of successes, in tokens/s,
+// over the stretches that [from, to] is cut into: as many as it has whole
+// seconds, so that each lasts a second or a little more and together they leave
+// nothing out. A last stretch of less than a second would be a rate of nothing,
+// and to leave it out would let the peak fall below the mean. Unknown below a
+// second. Where the gaps between events were not kept, a request's tokens are
+// spread evenly over the time of its output.
+func peakTokenRate(r *loadgen.Run, from, to time.Duration) Number {
+	stretches := int((to - from) / time.Second)
+	if stretches < 1 {
+		return Number{}
 	}
-	buckets := make([]float64, int((to-from)/time.Second)+1)
-	put := func(at time.Duration, tokens float64) {
-		if at >= from && at <= to {
-			buckets[int((at-from)/time.Second)] += tokens
+	width := (to - from).Seconds() / float64(stretches)
+	tokens := make([]float64, stretches)
+	put := func(at time.Duration, n float64) {
+		if at >= from && at <= to { // the last moment belongs to the last stretch
+			tokens[min(int((at-from).Seconds()/width), stretches-1)] += n
 		}
 	}
 	for i := range r.Samples {
-		s := &r.Samples[i]
-		if s.Class != loadgen.Success || s.OutputEvents == 0 || s.LastOutput < from {
-			continue
-		}
-		each := float64(s.OutputTokens) / float64(s.OutputEvents)
-		at := s.FirstOutput
-		put(at, each)
-		kept := len(s.Gaps) == s.OutputEvents-1
-		even := time.Duration(0)
-		if s.OutputEvents > 1 {
-			even = (s.LastOutput - s.FirstOutput) / time.Duration(s.OutputEvents-1)
-		}
-		for k := range s.OutputEvents - 1 {
-			gap := even
-			if kept {
-				gap = time.Duration(s.Gaps[k]) * time.Microsecond
-			}
-			at += gap
-			put(at, each)
+		if s := &r.Samples[i]; s.Class == loadgen.Success && s.OutputEvents > 0 && s.LastOutput >= from {
+			eachEvent(s, put)
 		}
 	}
-	return slices.Max(buckets)
+	return loadgen.Known(slices.Max(tokens) / width)
+}
+
+// eachEvent calls put with the moment and the tokens of every output event.
+func eachEvent(s *loadgen.Sample, put func(at time.Duration, tokens float64)) {
+	each := float64(s.OutputTokens) / float64(s.OutputEvents)
+	at := s.FirstOutput
+	put(at, each)
+	kept := len(s.Gaps) == s.OutputEvents-1
+	even := time.Duration(0)
+	if s.OutputEvents > 1 {
+		even = (s.LastOutput - s.FirstOutput) / time.Duration(s.OutputEvents-1)
+	}
+	for k := range s.OutputEvents - 1 {
+		gap := even
+		if kept {
+			gap = time.Duration(s.Gaps[k]) * time.Microsecond
+		}
+		at += gap
+		put(at, each)
+	}
 }

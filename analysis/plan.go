@@ -215,6 +215,14 @@ type capacity struct {
 
 type capacityPoint struct{ n, residence, tokens float64 }
 
+// ratesHold reports whether a step's rates of requests mean what they say, however
+// its tokens were counted.
+func ratesHold(s *Step) bool {
+	return !slices.ContainsFunc(s.Validity, func(c Check) bool {
+		return !c.OK && c.Check != checkTokenCount && c.Check != checkChunkTokens
+	})
+}
+
 // newCapacity takes the steps that passed and whose figures hold.
 func newCapacity(steps []Step) *capacity {
 	c := &capacity{}
@@ -228,7 +236,7 @@ func newCapacity(steps []Step) *capacity {
 		if !ok || x <= 0 || !s.Passed() || s.RequestRate.IsKnown() {
 			continue
 		}
-		if s.ClientLimited() || !s.Valid() {
+		if s.ClientLimited() || !ratesHold(s) {
 			c.invalid = append(c.invalid, s.Concurrency)
 			continue
 		}

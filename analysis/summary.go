@@ -17,7 +17,7 @@ type Summary struct {
 	RequestThroughputSE  Number  `json:"request_throughput_se"`         // standard error by batch means
 	OutputThroughput     Number  `json:"output_throughput"`             // output tokens of successes per second
 	TotalTokenThroughput Number  `json:"total_token_throughput"`        // prompt and output tokens per second
-	PeakOutputThroughput Number  `json:"peak_output_throughput"`        // highest one-second rate of output tokens, estimated from the samples
+	PeakOutputThroughput Number  `json:"peak_output_throughput"`        // highest rate of output tokens over a second or a little more, from the samples; null where there is no whole second
 	PeakInFlight         int     `json:"peak_in_flight"`                // most requests in flight at once
 	MeanInFlight         Number  `json:"mean_in_flight"`                // time average
 	MeanResidenceSeconds Number  `json:"mean_residence_seconds"`        // mean time in system, failures at their own duration
@@ -70,7 +70,6 @@ func summarize(parts []part, load loadgen.Load, good *Goodput) Summary {
 	}
 	sum.DurationSeconds = loadgen.Known(t.seconds)
 	sum.MeanInFlight = loadgen.Known(t.inFlightSeconds / t.seconds)
-	sum.PeakOutputThroughput = loadgen.Known(t.peakTokens)
 	if t.sent > 0 {
 		sum.MeanResidenceSeconds = loadgen.Known(t.residence / float64(t.sent))
 	}
@@ -82,6 +81,7 @@ func summarize(parts []part, load loadgen.Load, good *Goodput) Summary {
 	sum.RequestThroughput = rate(float64(t.completed))
 	sum.OutputThroughput = rate(float64(t.outputTokens))
 	sum.TotalTokenThroughput = rate(float64(t.inputTokens + t.outputTokens))
+	sum.PeakOutputThroughput = peakOver(t.peakTokens, sum.OutputThroughput.Or(0))
 	if good != nil {
 		sum.RequestGoodput = rate(float64(t.goodRequests))
 	}
@@ -93,6 +93,17 @@ func summarize(parts []part, load loadgen.Load, good *Goodput) Summary {
 	return sum
 }
 
+// peakOver is the peak, unless it lies below the mean: where that is Little's
+// law's, a count over so short a window errs by what the window's ends cut off.
+func peakOver(peak Number, mean float64) Number {
+	const rounding = 1e-9
+	v, ok := peak.Value()
+	if !ok || v < mean*(1-rounding) {
+		return Number{}
+	}
+	return loadgen.Known(max(v, mean))
+}
+
 // tally adds up what the figures are made of.
 type tally struct {
 	good *Goodput
@@ -100,7 +111,7 @@ type tally struct {
 	completed, failed, cancelled, sent, goodRequests int
 	seconds, inFlightSeconds, residence              float64
 	inputTokens, outputTokens, peakInFlight          int
-	peakTokens                                       float64
+	peakTokens                                       Number
 	source                                           string
 	windowed, reasoned                               bool
 
@@ -112,7 +123,7 @@ func (t *tally) add(p *part) {
 	t.seconds += p.length().Seconds()
 	t.inFlightSeconds += inFlightSeconds(p.run, p.from, p.to)
 	t.peakInFlight = max(t.peakInFlight, peakInFlight(p.run, p.from, p.to))
-	t.peakTokens = max(t.peakTokens, peakTokenRate(p.run, p.from, p.to))
+	t.peakTokens = larger(t.peakTokens, peakTokenRate(p.run, p.from, p.to))
 	t.cancelled += p.cancelled
 	t.windowed = t.windowed || p.steady
 	for _, s := range p.cohort {

@@ -14,6 +14,7 @@ import (
 const (
 	littleGate    = 0.05
 	thinkGate     = 0.02
+	thinkFloor    = 1e-3 // seconds: below it a pause is the scheduler's
 	inFlightGate  = 0.95
 	outputGate    = 0.98
 	prefixGate    = 0.01
@@ -27,7 +28,7 @@ const (
 func checksOf(s *Step, load loadgen.Load, verdict []part, sharedPrefix bool) []Check {
 	closed := closedLoopChecks(s, load, verdict)
 	checks := append([]Check{littleCheck(s)}, closed...)
-	return append(checks, outputCheck(s), prefixCheck(s, sharedPrefix), bufferCheck(s),
+	return append(checks, outputCheck(s), tokenCountCheck(verdict), chunkTokensCheck(verdict), prefixCheck(s, sharedPrefix), bufferCheck(s),
 		trendCheck("ttft_trend", "TTFT", verdict, (*loadgen.Sample).TTFT),
 		trendCheck("e2e_trend", "E2E", verdict, (*loadgen.Sample).E2E))
 }
@@ -70,18 +71,46 @@ func countedRate(sum *Summary) (float64, bool) {
 
 // closedLoopChecks judge whether the client kept all its slots busy.
 func closedLoopChecks(s *Step, load loadgen.Load, verdict []part) []Check {
-	z, r, why := thinkTime(s, load, verdict)
-	if why != "" {
-		return []Check{unjudged("think_time", why), unjudged("in_flight", why)}
+	think, inFlight := unjudged("think_time", ""), unjudged("in_flight", "")
+	if z, r, why := thinkTime(s, load, verdict); why == "" {
+		think = judged("think_time", z/r, thinkGate, z/r <= thinkGate,
+			"a worker paused %.1f ms between requests of %.1f ms: %.1f %% (gate %.0f %%)", 1e3*z, 1e3*r, 100*z/r, 100*thinkGate)
+		think.OK = think.OK || z <= thinkFloor
+	} else {
+		think.Text += why
 	}
-	n := s.Steady.MeanInFlight.Or(0)
-	share := n / float64(s.Concurrency)
-	return []Check{
-		judged("think_time", z/r, thinkGate, z/r <= thinkGate,
-			"a worker paused %.1f ms between requests of %.1f ms: %.1f %% (gate %.0f %%)", 1e3*z, 1e3*r, 100*z/r, 100*thinkGate),
-		judged("in_flight", share, inFlightGate, share >= inFlightGate,
-			"%.1f in flight on average of %d asked for: %.1f %% (gate %.0f %%)", n, s.Concurrency, 100*share, 100*inFlightGate),
+	// Whoever held the workers back, the load was not what was asked for.
+	if why := notSteadyLoop(s, load, verdict); why == "" {
+		n := s.Steady.MeanInFlight.Or(0)
+		share := n / float64(s.Concurrency)
+		inFlight = judged("in_flight", share, inFlightGate, share >= inFlightGate,
+			"%.1f in flight on average of %d asked for: %.1f %% (gate %.0f %%)", n, s.Concurrency, 100*share, 100*inFlightGate)
+	} else {
+		inFlight.Text += why
 	}
+	return []Check{think, inFlight}
+}
+
+// notSteadyLoop says in words why the number in flight cannot be judged; empty
+// where it can: in the steady window of a closed loop.
+func notSteadyLoop(s *Step, load loadgen.Load, verdict []part) string {
+	switch {
+	case load.OpenLoop():
+		return "requests follow a schedule, not freed slots"
+	case s.Steady == nil:
+		return "no steady window"
+	case s.Steady.Failed > 0:
+		return "workers pause after a failure"
+	case conversing(verdict):
+		return "conversations pause between their turns"
+	case s.Steady.DurationSeconds.Or(0) < leastJudged.Seconds():
+		return fmt.Sprintf("a window of %.2f s is too short", s.Steady.DurationSeconds.Or(0))
+	case s.Window.Requests < s.Concurrency:
+		return fmt.Sprintf("%d requests in the window are less than one for each of %d slots", s.Window.Requests, s.Concurrency)
+	case s.Steady.MeanInFlight.Or(0) <= 0 || s.Steady.MeanResidenceSeconds.Or(0) <= 0:
+		return "no request was timed in the window"
+	}
+	return ""
 }
 
 // thinkTime is Z = N/X - R, the time in seconds that a worker of a closed loop
@@ -89,24 +118,14 @@ func closedLoopChecks(s *Step, load loadgen.Load, verdict []part) []Check {
 // is R (N / N_mean - 1). Opening a connection is not the client's idleness and
 // is taken off. why says in words where it cannot be judged.
 func thinkTime(s *Step, load loadgen.Load, verdict []part) (z, r float64, why string) {
-	switch {
-	case load.OpenLoop():
-		return 0, 0, "requests follow a schedule, not freed slots"
-	case s.Steady == nil:
-		return 0, 0, "no steady window"
-	case s.Steady.Failed > 0:
-		return 0, 0, "workers pause after a failure"
-	case conversing(verdict):
-		return 0, 0, "conversations pause between their turns"
-	case s.Window.Requests < s.Concurrency:
-		return 0, 0, fmt.Sprintf("%d requests in the window are less than one for each of %d slots", s.Window.Requests, s.Concurrency)
+	if why = notSteadyLoop(s, load, verdict); why == "" && heldBack(verdict) {
+		why = "workers pause after a failure"
 	}
-	n := s.Steady.MeanInFlight.Or(0)
+	if why != "" {
+		return 0, 0, why
+	}
 	r = s.Steady.MeanResidenceSeconds.Or(0)
-	if n <= 0 || r <= 0 {
-		return 0, 0, "no request was timed in the window"
-	}
-	z = r*(float64(s.Concurrency)/n-1) - connectTime(verdict)
+	z = r*(float64(s.Concurrency)/s.Steady.MeanInFlight.Or(0)-1) - connectTime(verdict)
 	return max(0, z), r, ""
 }
 
@@ -121,6 +140,21 @@ func connectTime(parts []part) float64 {
 		}
 	}
 	return sum / float64(max(n, 1))
+}
+
+// heldBack reports whether workers paused after a failure. One from before the
+// window may pause into it: as long as a server's Retry-After asks.
+func heldBack(parts []part) bool {
+	for i := range parts {
+		p := &parts[i]
+		for j := range p.run.Samples {
+			s := &p.run.Samples[j]
+			if (s.Class.ServerFailure() || s.Class == loadgen.ClientLimit) && s.End <= p.to {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func conversing(parts []part) bool {

@@ -73,7 +73,7 @@ func newWire(t Target, u *url.URL, header http.Header, stats *connStats) (wire, 
 		return nil, fmt.Errorf("the proxy named by the environment: %w", err)
 	}
 	if t.HTTP2 || proxy != nil && t.UnixSocket == "" {
-		transport, err := newTransport(t, u)
+		transport, err := newTransport(t, u, spareFiles)
 		if err != nil {
 			return nil, err
 		}
@@ -83,6 +83,7 @@ func newWire(t Target, u *url.URL, header http.Header, stats *connStats) (wire, 
 	if err != nil {
 		return nil, err
 	}
+	d.control = spareFiles
 	return newHTTP1(d, stats, u, header), nil
 }
 

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"syscall"
 	"time"
 )
 
@@ -17,6 +18,7 @@ type dialer struct {
 	network, address string
 	tls              *tls.Config // nil for plain HTTP
 	timeout          time.Duration
+	control          func(network, address string, c syscall.RawConn) error // may refuse a new socket; nil: none is
 }
 
 // dialed is an open connection and what opening it took.
@@ -84,7 +86,7 @@ func (d *dialer) dial(ctx context.Context) (*dialed, error) {
 		defer cancel()
 	}
 	began := time.Now()
-	socket, err := (&net.Dialer{}).DialContext(ctx, d.network, d.address)
+	socket, err := (&net.Dialer{Control: d.control}).DialContext(ctx, d.network, d.address)
 	if err != nil {
 		return nil, &wireError{stageConnect, err}
 	}

@@ -38,7 +38,7 @@ type exchange struct {
 	last    time.Duration // arrival of the latest output
 
 	finish, ended bool
-	counted       int // the server's own count of output tokens
+	tokens        api.Tokens
 	text          strings.Builder
 }
 
@@ -164,7 +164,7 @@ func (x *exchange) event(e *api.Event) {
 	if e.Plain {
 		x.s.Streamed = false
 	}
-	x.counted = max(x.counted, e.OutputTokens)
+	x.tokens.Add(e)
 	x.s.PromptTokens = max(x.s.PromptTokens, e.PromptTokens)
 	x.s.CachedTokens = max(x.s.CachedTokens, e.CachedTokens)
 	if e.Finish && !x.finish {
@@ -211,9 +211,10 @@ func (x *exchange) fail(class Class, message string) {
 // err (of the read; nil where reading stopped at an end mark or a failure).
 func (x *exchange) settle(cause Class, err error) {
 	s := x.s
-	s.OutputTokens, s.TokenSource = x.counted, TokensFromUsage
-	if x.counted == 0 {
-		s.OutputTokens, s.TokenSource = s.OutputEvents, TokensFromEvents
+	count := x.tokens.Count(s.WantOutputTokens)
+	s.OutputTokens, s.FirstTokens, s.DoubtedTokens, s.TokenSource = count.Tokens, count.First, count.Doubted, TokensFromEvents
+	if count.Usage {
+		s.TokenSource = TokensFromUsage
 	}
 	switch {
 	case s.Class != Success:

@@ -180,8 +180,26 @@ var oddities = []oddity{
 	},
 		check: func(s *Sample) bool { return s.OutputEvents == 2 && s.FirstAnswer > s.FirstOutput }},
 	{name: "tool calls", answer: say(sse(`data: {"choices":[{"delta":{"tool_calls":[{"index":0,"function":{"arguments":"{"}}]}}]}` + "\n\n" + finishChunk)), check: outputs(1)},
-	{name: "many tokens in an event", answer: say(sse(contentChunk("a b c") + contentChunk("d e f") + finishChunk + `data: {"choices":[],"usage":{"prompt_tokens":5,"completion_tokens":30}}` + "\n\n" + doneChunk)),
-		check: func(s *Sample) bool { return s.OutputEvents == 2 && s.OutputTokens == 30 && s.PromptTokens == 5 }},
+	{name: "many tokens in an event", answer: say(sse(contentChunk("a b c") + contentChunk("d e f") + finishChunk + `data: {"choices":[],"usage":{"prompt_tokens":5,"completion_tokens":8}}` + "\n\n" + doneChunk)),
+		check: func(s *Sample) bool {
+			return s.OutputEvents == 2 && s.OutputTokens == 8 && s.FirstTokens == 0 && s.PromptTokens == 5
+		}},
+	{name: "many tokens in an event, and how many in each", answer: func(c net.Conn, _ int, _ []byte) bool {
+		counted := func(n string) string {
+			return `data: {"choices":[{"delta":{"content":"a b c d "}}],"usage":{"completion_tokens":` + n + `}}` + "\n\n"
+		}
+		io.WriteString(c, unfinished+counted("4"))
+		time.Sleep(80 * time.Millisecond)
+		io.WriteString(c, counted("8")+finishChunk)
+		return false
+	}, check: func(s *Sample) bool {
+		tpot, ok := s.TPOT()
+		return s.OutputTokens == 8 && s.FirstTokens == 4 && ok && tpot == (s.LastOutput-s.FirstOutput)/4
+	}},
+	{name: "usage that says far too much", answer: say(sse(contentChunk("a") + contentChunk("b") + finishChunk + `data: {"choices":[],"usage":{"completion_tokens":210}}` + "\n\n" + doneChunk)),
+		check: func(s *Sample) bool {
+			return s.OutputTokens == 2 && s.DoubtedTokens == 210 && s.TokenSource == TokensFromEvents
+		}},
 	{name: "usage that only grows", answer: say(sse(`data: {"choices":[{"delta":{"content":"a"}}],"usage":{"completion_tokens":1}}` + "\n\n" + `data: {"choices":[{"delta":{"content":"a"},"finish_reason":"stop"}],"usage":{"completion_tokens":2}}` + "\n\n" + doneChunk)),
 		check: func(s *Sample) bool { return s.OutputTokens == 2 && s.TokenSource == TokensFromUsage }},
 	{name: "usage of 0", answer: say(sse(contentChunk("a") + finishChunk + `data: {"choices":[],"usage":{"completion_tokens":0}}` + "\n\n")),

@@ -10,6 +10,7 @@ import (
 	"net/http/httptrace"
 	"net/url"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -22,7 +23,7 @@ func NewHTTPClient(t Target, key Secret) (*http.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	transport, err := newTransport(t, u)
+	transport, err := newTransport(t, u, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -39,7 +40,7 @@ func NewTransport(t Target) (*http.Transport, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newTransport(t, u)
+	return newTransport(t, u, nil)
 }
 
 // withHeaders adds headers to every request to one host.
@@ -63,8 +64,9 @@ func (w *withHeaders) RoundTrip(r *http.Request) (*http.Response, error) {
 	return w.Transport.RoundTrip(r)
 }
 
-// newTransport returns a net/http transport that reaches the target.
-func newTransport(t Target, u *url.URL) (*http.Transport, error) {
+// newTransport returns a net/http transport that reaches the target; control may
+// refuse its sockets.
+func newTransport(t Target, u *url.URL, control func(network, address string, c syscall.RawConn) error) (*http.Transport, error) {
 	d, err := newDialer(t, u)
 	if err != nil {
 		return nil, err
@@ -82,7 +84,7 @@ func newTransport(t Target, u *url.URL) (*http.Transport, error) {
 		IdleConnTimeout:     idleMost,
 		ForceAttemptHTTP2:   t.HTTP2,
 		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
-			to := &dialer{network: network, address: address, timeout: d.timeout}
+			to := &dialer{network: network, address: address, timeout: d.timeout, control: control}
 			if d.network == "unix" {
 				to.network, to.address = d.network, d.address
 			}

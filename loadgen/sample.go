@@ -85,6 +85,8 @@ type Sample struct {
 	PromptTokens     int // the server's own count; 0 where it gave none
 	CachedTokens     int // prompt tokens served from a prefix cache; -1 where the server gave none
 	OutputTokens     int
+	FirstTokens      int // of OutputTokens, those that came with the first output event or, reasoned in secret, before it; 0 where that is not known
+	DoubtedTokens    int // the server's own count of output tokens where its stream contradicts it; else 0
 	TokenSource      TokenSource
 
 	Class      Class
@@ -122,14 +124,14 @@ func (s *Sample) E2E() (time.Duration, bool) {
 }
 
 // TPOT returns (E2E - TTFT) / (output tokens - 1), the time per output token
-// after the first; false where there are fewer than two tokens.
+// after the first; false where there are none after it. Where several are known to
+// have come at once in the beginning, none of them is among those after the first.
 func (s *Sample) TPOT() (time.Duration, bool) {
-	e2e, ok := s.E2E()
-	if !ok || !s.Streamed || s.OutputTokens < 2 {
+	after := s.OutputTokens - max(s.FirstTokens, 1)
+	if _, ok := s.E2E(); !ok || !s.Streamed || after < 1 {
 		return 0, false
 	}
-	ttft := s.FirstOutput - s.Sent
-	return (e2e - ttft) / time.Duration(s.OutputTokens-1), true
+	return (s.LastOutput - s.FirstOutput) / time.Duration(after), true
 }
 
 // Residence returns the time the request spent at the server: from sent to the

@@ -31,6 +31,8 @@ type sampleJSON struct {
 	PromptTokens     int         `json:"prompt_tokens"`
 	CachedTokens     *int        `json:"cached_tokens"`
 	OutputTokens     int         `json:"output_tokens"`
+	FirstTokens      *int        `json:"first_tokens"`
+	DoubtedTokens    *int        `json:"doubted_tokens"`
 	TokenSource      TokenSource `json:"token_source"`
 
 	Class      Class  `json:"class"` // empty: success
@@ -60,7 +62,7 @@ func (s Sample) MarshalJSON() ([]byte, error) {
 		Streamed:    s.Streamed, OutputEvents: s.OutputEvents,
 		WantPromptTokens: s.WantPromptTokens, WantOutputTokens: s.WantOutputTokens,
 		PromptTokens: s.PromptTokens, CachedTokens: unless(s.CachedTokens, -1),
-		OutputTokens: s.OutputTokens, TokenSource: s.TokenSource,
+		OutputTokens: s.OutputTokens, FirstTokens: unless(s.FirstTokens, 0), DoubtedTokens: unless(s.DoubtedTokens, 0), TokenSource: s.TokenSource,
 		Class: s.Class, Message: s.Message, Status: unless(s.Status, 0),
 		RetryAfter: momentIf(s.RetryAfter != 0, s.RetryAfter),
 		ConnReused: s.ConnReused,
@@ -90,7 +92,7 @@ func (s *Sample) UnmarshalJSON(b []byte) error {
 		WasSent: j.Sent.IsKnown(), Streamed: j.Streamed, OutputEvents: j.OutputEvents,
 		WantPromptTokens: j.WantPromptTokens, WantOutputTokens: j.WantOutputTokens,
 		PromptTokens: j.PromptTokens, CachedTokens: or(j.CachedTokens, -1),
-		OutputTokens: j.OutputTokens, TokenSource: j.TokenSource,
+		OutputTokens: j.OutputTokens, FirstTokens: or(j.FirstTokens, 0), DoubtedTokens: or(j.DoubtedTokens, 0), TokenSource: j.TokenSource,
 		Class: j.Class, Message: j.Message, Status: or(j.Status, 0), RetryAfter: moment(j.RetryAfter),
 		ConnReused: j.ConnReused, Connect: moment(j.Connect), TLS: moment(j.TLS),
 		Stamp: j.Stamp, StampDelay: moment(j.StampDelay), Retries: j.Retries, Stalled: j.Stalled,

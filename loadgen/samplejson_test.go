@@ -17,7 +17,7 @@ func TestSampleJSONRoundTrip(t *testing.T) {
 			Index: 3, PromptIndex: 1003, Conversation: 0, Turn: 2,
 			Intended: span(), Ready: span(), Sent: span(), FirstOutput: span(), FirstAnswer: span(), LastOutput: span(), End: span(),
 			WasSent: true, Streamed: true, OutputEvents: 4, Gaps: []uint32{0, 1, 20123, 1<<32 - 1},
-			WantPromptTokens: 512, WantOutputTokens: 128, PromptTokens: 515, CachedTokens: 0, OutputTokens: 127, TokenSource: TokensFromUsage,
+			WantPromptTokens: 512, WantOutputTokens: 128, PromptTokens: 515, CachedTokens: 0, OutputTokens: 127, FirstTokens: 3, DoubtedTokens: 9000, TokenSource: TokensFromUsage,
 			Class: HTTP429, Message: "slow\ndown", Status: 429, RetryAfter: span(),
 			ConnReused: true, Connect: span(), TLS: span(), Stamp: StampKernel, StampDelay: span(), Retries: 1, Stalled: true,
 		}

@@ -4,10 +4,12 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
 	"github.com/capfind/capfind/analysis"
+	"github.com/capfind/capfind/loadgen"
 	"github.com/capfind/capfind/sweep"
 )
 
@@ -118,6 +120,9 @@ func facts(r *sweep.Result) []fact {
 func next(r *sweep.Result) string {
 	switch r.Verdict {
 	case sweep.ClientLimited:
+		if ranOut(r) {
+			return "raise the limit on open files (ulimit -n) or the range of ports, whichever the sentence names, or stay below it"
+		}
 		return "close what else runs here, or load from a larger machine; capfind selftest shows how much this one can drive"
 	case sweep.Unstable:
 		return "measure again while nothing else uses the server; capfind soak shows how it changes over hours"
@@ -130,6 +135,12 @@ func next(r *sweep.Result) string {
 		return "be content with that, or go on with more requests in flight (--concurrency)"
 	}
 	return ""
+}
+
+// ranOut reports whether requests failed for want of files or ports, which no
+// larger machine gives by itself.
+func ranOut(r *sweep.Result) bool {
+	return slices.ContainsFunc(r.Steps, func(s analysis.Step) bool { return s.Failures[loadgen.ClientLimit] > 0 })
 }
 
 // production says what to set production to.

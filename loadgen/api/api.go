@@ -79,7 +79,9 @@ type Event struct {
 	Plain     bool // came from a plain JSON answer, not from a stream
 
 	Text         string // output text, where asked for
+	Size         int    // bytes of the output's text or somewhat more, since escapes count as they stand; -1 where it is no text
 	OutputTokens int    // the server's count of completion tokens so far; 0 where the event has none
+	HiddenTokens int    // of these, reasoning by the server's count, shown or not; 0 where the event has none
 	PromptTokens int    // 0 where the event has none
 	CachedTokens int    // -1 where the event has none
 

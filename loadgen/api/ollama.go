@@ -117,7 +117,8 @@ func (t *output) ollamaMessage(s *scanner) {
 			t.addThought(s.text())
 		case "tool_calls":
 			s.once(&seen, 4)
-			t.answer = s.hasElements() || t.answer
+			t.textless = s.hasElements() || t.textless
+			t.answer = t.answer || t.textless
 		default:
 			s.skip()
 		}
@@ -131,7 +132,8 @@ func (p *ollamaPayloads) slow(o object, e *Event) {
 	out.addAnswer(o.raw("response"))
 	out.addThought(message.raw("thinking"))
 	out.addThought(o.raw("thinking"))
-	out.answer = out.answer || message.hasElements("tool_calls")
+	out.textless = message.hasElements("tool_calls")
+	out.answer = out.answer || out.textless
 	out.finish = o.truth("done")
 	out.into(e, p.keepText)
 	e.End = o.truth("done")

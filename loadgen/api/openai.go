@@ -83,6 +83,8 @@ type openAI struct{ keepText bool }
 type output struct {
 	answer, thought       bool
 	answerText, thinkText []byte
+	size                  int
+	textless              bool // a tool call
 	finish                bool
 }
 
@@ -92,6 +94,10 @@ func (t *output) into(e *Event, keepText bool) {
 	e.Output = t.answer || t.thought
 	e.Reasoning = t.thought && !t.answer
 	e.Finish = t.finish
+	e.Size = t.size
+	if t.textless {
+		e.Size = -1
+	}
 	if !keepText {
 		return
 	}
@@ -103,12 +109,14 @@ func (t *output) into(e *Event, keepText bool) {
 }
 
 func (t *output) addAnswer(raw []byte) {
+	t.size += len(raw)
 	if len(raw) > 0 && len(t.answerText) == 0 {
 		t.answer, t.answerText = true, raw
 	}
 }
 
 func (t *output) addThought(raw []byte) {
+	t.size += len(raw)
 	if len(raw) > 0 && len(t.thinkText) == 0 {
 		t.thought, t.thinkText = true, raw
 	}
@@ -203,7 +211,8 @@ func (t *output) delta(s *scanner) {
 			alias = s.text()
 		case "tool_calls":
 			s.once(&seen, 16)
-			t.answer = s.hasElements() || t.answer
+			t.textless = s.hasElements() || t.textless
+			t.answer = t.answer || t.textless
 		case "function_call":
 			s.bad = s.bad || !s.null()
 		default:
@@ -232,6 +241,9 @@ func scanUsage(s *scanner, e *Event) {
 		case "prompt_tokens_details":
 			s.once(&seen, 4)
 			scanCached(s, e)
+		case "completion_tokens_details":
+			s.once(&seen, 8)
+			scanHidden(s, e)
 		case "prompt_cache_hit_tokens": // DeepSeek, once a request
 			s.bad = s.bad || !s.null()
 		default:
@@ -241,18 +253,33 @@ func scanUsage(s *scanner, e *Event) {
 }
 
 func scanCached(s *scanner, e *Event) {
+	if n, ok := scanMember(s, "cached_tokens"); ok {
+		e.CachedTokens = n
+	}
+}
+
+func scanHidden(s *scanner, e *Event) {
+	if n, ok := scanMember(s, "reasoning_tokens"); ok {
+		e.HiddenTokens = n
+	}
+}
+
+// scanMember reads an object or null and returns one of its members that is a
+// count; false where it is not there or null.
+func scanMember(s *scanner, name string) (n int, ok bool) {
 	if s.null() {
-		return
+		return 0, false
 	}
 	var seen uint32
 	for key := s.firstKey(); key != nil; key = s.nextKey() {
-		if string(key) != "cached_tokens" {
+		if string(key) != name {
 			s.skip()
 			continue
 		}
 		s.once(&seen, 1)
 		if !s.null() {
-			e.CachedTokens = s.count()
+			n, ok = s.count(), true
 		}
 	}
+	return n, ok
 }

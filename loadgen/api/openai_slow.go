@@ -48,7 +48,7 @@ func (t *output) slowDelta(delta object) {
 		}
 	}
 	if delta.hasElements("tool_calls") || delta.has("function_call") {
-		t.answer = true
+		t.answer, t.textless = true, true
 	}
 }
 
@@ -59,6 +59,7 @@ func usageOf(usage object, e *Event) {
 	}
 	e.OutputTokens = max(e.OutputTokens, usage.count("completion_tokens"))
 	e.PromptTokens = max(e.PromptTokens, usage.count("prompt_tokens"))
+	e.HiddenTokens = max(e.HiddenTokens, usage.object("completion_tokens_details").count("reasoning_tokens"))
 	details := usage.object("prompt_tokens_details")
 	for key, holder := range map[string]object{"cached_tokens": details, "prompt_cache_hit_tokens": usage} {
 		if holder.has(key) {

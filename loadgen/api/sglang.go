@@ -127,6 +127,10 @@ func (p *sglangPayloads) output(text []byte, e *Event) {
 		p.increments = true
 	}
 	e.Output = p.increments || len(text) > p.escaped
+	e.Size = len(text)
+	if !p.increments {
+		e.Size = max(0, len(text)-p.escaped)
+	}
 	if e.Output && p.keepText {
 		whole := unquote(text)
 		e.Text = whole

@@ -83,6 +83,7 @@ func (p *tgiPayloads) slow(o object, e *Event) {
 // sequence, is counted by the server but shown to nobody.
 func (p *tgiPayloads) output(text []byte, special bool, e *Event) {
 	e.Output = len(text) > 0 && !special
+	e.Size = len(text)
 	if e.Output && p.keepText {
 		e.Text = unquote(text)
 	}
