@@ -109,13 +109,13 @@ func TestUnevenServersFollowTheFormulas(t *testing.T) {
 			continue
 		}
 		w.Config.LengthSpread = 0
-		for _, n := range []int{1, 16, 17, 28, 33, 60, 90} {
+		for _, n := range []int{5, 17, 33, 90} {
 			t.Run(fmt.Sprintf("%s/%d", w.Name, n), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					want := PointOf(w.Config, w.Rules, n)
 					e2e := time.Duration(want.E2E * float64(time.Second))
-					length := max(20*e2e, time.Duration(2000/want.Throughput*float64(time.Second)))
-					o := observe(closedLoop(w.Doer(), n, 0, e2e, 20*e2e, length), length)
+					length := max(20*e2e, time.Duration(1000/want.Throughput*float64(time.Second)))
+					o := observe(closedLoop(w.Doer(), n, 0, e2e, 5*e2e, length), length)
 					near(t, "throughput", o.throughput, want.Throughput, 0.01)
 					exact := 0.01
 					if w.Config.Replicas.Balance == RoundRobin {
@@ -175,9 +175,9 @@ func TestWanderKeepsTheMeans(t *testing.T) {
 			r := GuideRules(Workload{OutputLen: 101})
 			want := PointOf(c, r, n)
 			d, _ := NewDoer(c, r.Workload)
-			const length = 4000 * time.Second
+			const length = 2500 * time.Second
 			o := observe(closedLoop(d, n, 0, time.Second, 10*time.Second, length), length)
-			// The mean of a speed over so long is known to 0.3 x sqrt(2 / 4000) = 0.7 %.
+			// The mean of a speed over so long is known to 0.3 x sqrt(2 / 2500) = 0.8 %.
 			near(t, "throughput", o.throughput, want.Throughput, 0.02)
 			near(t, "TTFT", o.ttft, want.TTFT, 0.02)
 			near(t, "TPOT", o.tpot, want.TPOT, 0.02)
