@@ -206,6 +206,10 @@ func TestDiagnose(t *testing.T) {
 			KindCrash, []string{"answered at 100 and died at 200", "100 connection_refused, 100 connection_reset"}},
 		{"error rate", []Step{point(50, 20, .1, .02, 101), failedAs(point(100, 30, .1, .02, 101), .9, map[loadgen.Class]int{loadgen.StreamError: 100})}, nil,
 			KindErrorRate, []string{"10 % of the requests failed at 100 (100 stream_error)"}},
+		{"llama.cpp's slots share a full cache", []Step{point(4, 20, .1, .02, 64), saying("Context size has been exceeded.",
+			failedAs(point(8, 30, .1, .02, 64), .6, map[loadgen.Class]int{loadgen.StreamError: 9, loadgen.Cancelled: 7}))}, nil, KindKVCache, []string{"no room for 8 contexts at once (9 stream_error), though there was for 4"}},
+		{"a context too short for one request alone", []Step{saying("Context size has been exceeded.", failedAs(point(1, 20, .1, .02, 64), .5, map[loadgen.Class]int{loadgen.StreamError: 5}))}, nil,
+			KindErrorRate, []string{"5 stream_error"}},
 		// The queue limits throughput at 32 already, before it is full at 48.
 		{"queue cap behind slots", []Step{point(10, 6.7, .1, .014, 101), point(20, 13.3, .1, .014, 101), point(32, 21.3, .1, .014, 101), point(47, 21.3, .8, .014, 101),
 			failedAs(point(50, 21.3, .85, .014, 101), .05, map[loadgen.Class]int{loadgen.HTTP5xx: 475})},
