@@ -155,7 +155,8 @@ func (d *diagnosis) waitingBehindSlots(s *Step) float64 {
 
 // onePromptAtATime reports whether prompts are read one after the other and take
 // all the time. Then throughput is one over the time that one alone takes, and
-// prompts wait for each other long before that.
+// prompts wait for each other long before that: where the server counts what waits
+// and nothing did, they were not.
 func (d *diagnosis) onePromptAtATime(s *Step) bool {
 	busy := func(s *Step) float64 { return s.Verdict().RequestThroughput.Or(0) * d.floor.Or(0) }
 	if b := busy(s); b < 0.75 || b > 1.25 {
@@ -163,6 +164,9 @@ func (d *diagnosis) onePromptAtATime(s *Step) bool {
 	}
 	for _, b := range d.steps {
 		if busy(b) >= 0.4 && ttftOf(b).Or(0) < 1.15*d.floor.Or(0) {
+			return false
+		}
+		if busy(b) >= 0.6 && b.Server != nil && b.Server.WaitingMean.Or(1) < 0.05 {
 			return false
 		}
 	}

@@ -107,6 +107,20 @@ func slowing(steps []Step) []Step {
 	return steps
 }
 
+// tightSlots are steps of vLLM with 16 slots on one core. Measured: one prompt alone
+// takes 46 ms, which is close to one over the throughput of 16 by chance.
+func tightSlots() []Step {
+	steps := []Step{point(1, 2.11, .0456, .0186, 24), point(2, 4.14, .0495, .0179, 24), point(4, 6.89, .0565, .0227, 24), point(8, 11.1, .0654, .0286, 24),
+		point(13, 14.3, .0857, .0356, 24), point(16, 18.4, .0788, .0343, 24), point(21, 16.8, .361, .0384, 24), point(32, 16.9, 1.01, .0381, 24)}
+	steps[7] = slow(steps[7], "throughput_gain")
+	return steps
+}
+
+func tightServer(s *Step) Telemetry {
+	k, n := loadgen.Known, float64(s.Concurrency)
+	return Telemetry{RunningMean: k(min(n, 15.5)), RunningMax: k(min(n, 16)), WaitingMean: k(max(0, n-17)), WaitingMax: k(max(0, n-16)), KVCacheMax: k(.016)}
+}
+
 // retrograde is a server whose throughput falls with load.
 func retrograde() []Step {
 	steps := []Step{point(10, 20, .1, .005, 101), point(50, 50, .1, .01, 101), point(100, 40, .1, .025, 101)}
@@ -196,6 +210,8 @@ func TestDiagnose(t *testing.T) {
 			failedAs(point(50, 21.3, .1, .014, 101), .4, map[loadgen.Class]int{loadgen.HTTP429: 300}))}, nil, KindQueueCap, []string{"between 32 and 49 requests fit"}},
 		{"slots of a server that slows down meanwhile", served(slowing(slotSteps()), slotsServer(0.41)), nil, KindSlots,
 			[]string{"64 running from N = 64 on, 36 waiting at N = 100, KV 41 %; "}},
+		{"slots as many as make throughput one over the TTFT of one alone", served(tightSlots(), tightServer), nil, KindSlots,
+			[]string{"16 running from N = 16 on, 15 waiting at N = 32"}},
 		{"full KV cache, by shape", kvSteps(), nil, KindSlots, []string{"TPOT goes from 4.5 ms to 5.2 ms while TTFT grows to 333 ms at N = 100; unless the KV cache is full"}},
 		{"throughput falls", retrograde(), nil, KindMemoryBandwidth, []string{"throughput falls from 50.0 req/s at 50 to 40.0 req/s at 100"}},
 		{"errors of a busy server", []Step{point(20, 13, .1, .014, 101), failedAs(point(50, 30, .1, .014, 101), .9, map[loadgen.Class]int{loadgen.HTTP5xx: 50})}, nil,
