@@ -54,7 +54,7 @@ class Engine:
     def start(self):
         core, _ = cores()
         with open(self.log, "ab") as out:
-            self.process = subprocess.Popen(pinned(core, self.command()), stdout=out, stderr=out, env=self.environment(), start_new_session=True)
+            self.process = subprocess.Popen(pinned(core, self.command()), stdout=out, stderr=out, env=self.environment(), cwd=self.log.parent, start_new_session=True)
 
     def environment(self):
         return dict(os.environ)
