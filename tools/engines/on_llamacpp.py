@@ -56,7 +56,7 @@ def listed():
         lambda kind, repeats: cases.overflow(kind, "overflow", {"n_parallel": 4}, 600),
         lambda kind, repeats: cases.overlong(kind, "overlong", {"n_parallel": 4}, 700),
         Limit("eos", "answers that end by themselves (hold_output: false): TTFT ≤ {T}", {"n_parallel": 8}, {"input_len": 24, "output_len": 48, "hold_output": False}, near=12,
-              extra={"logit_bias": {"2": 43}, "top_k": 0, "min_p": 0, "top_p": 1, "temperature": 1.5}, check=few_tokens(48), slow=True, **waits),
+              extra={"logit_bias": {"2": 41}, "top_k": 0, "min_p": 0, "top_p": 1, "temperature": 1.5}, check=few_tokens(48), slow=True, **waits),
         Limit("prefill", "one prompt in eight is 20 times as long: TTFT ≤ {T}", {"n_parallel": 32}, {"dataset": "jsonl", "path": mixed(), "unique": True}, by="ttft", near=8,
               causes=("prefill", "memory_bandwidth"), slow=True),
         Limit("cache-on", "shared_prefix, cache_prompt on: TTFT ≤ {T}", {"n_parallel": 4}, prefix, near=10, check=cached(0.5, 1), slow=True, **waits),
