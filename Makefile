@@ -6,7 +6,7 @@
 BUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=auto -ldflags "-s -w"
 PLATFORMS := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
 
-.PHONY: all build demo test race check bench bench-search fuzz cross clean
+.PHONY: all build demo test race check bench bench-search fuzz cross clean engines engines-short engines-vllm engines-compare
 
 all: build
 
@@ -33,6 +33,22 @@ bench: ## cost and exactness of the client beside a bare reader on the same sock
 
 bench-search: ## how exact the search is: many simulated sweeps under fake time
 	go test -run '^$$' -bench Search -benchtime 1x -timeout 2h ./sweep
+
+# Against real engines. Python 3.9 or newer is wanted, and a package registry the
+# first time; everything is installed under ~/.cache/capfind-engines.
+ENGINES := python3 tools/engines/engines.py
+
+engines: build ## llama.cpp: the limits by brute force, what capfind says, is that right? 30 min
+	$(ENGINES) llamacpp --docs docs/engines.md
+
+engines-short: build ## the same in 3 minutes, for CI
+	$(ENGINES) llamacpp --short
+
+engines-vllm: build ## vLLM on the CPU: 10 GB are installed; an hour
+	$(ENGINES) vllm --docs docs/engines.md
+
+engines-compare: build ## other tools on the same vLLM; 8 GB more; half an hour
+	$(ENGINES) compare --docs docs/engines.md
 
 fuzz: ## a short run of every fuzz target
 	@for pkg in $$(go list ./...); do \

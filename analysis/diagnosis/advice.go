@@ -15,7 +15,7 @@ var cures = map[string]map[string]string{
 	},
 	KindQueueCap: {
 		"":          "let the server or the gateway before it queue more, or spread the load over more replicas",
-		"vllm":      "vLLM itself queues without bound, so look at the gateway or proxy before it, or add replicas",
+		"vllm":      "vLLM queues without bound unless --max-num-queued-reqs or --max-num-queued-tokens is set: raise those, or look at the gateway or proxy before it, or add replicas",
 		"sglang":    "--max-queued-requests sets how many may wait; more replicas serve more",
 		"tgi":       "--max-concurrent-requests sets how many are let in; more replicas serve more",
 		"llama.cpp": "llama.cpp itself queues without bound, so look at the gateway or proxy before it, or add replicas",

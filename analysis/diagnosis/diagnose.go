@@ -28,7 +28,7 @@ func (d *figures) kind(steps []analysis.Step) Bottleneck {
 	if b, ok := d.client(steps); ok {
 		return b
 	}
-	failures := []func() (Bottleneck, bool){d.crash, d.turnedAway, d.errorRate}
+	failures := []func() (Bottleneck, bool){d.crash, d.noRoom, d.turnedAway, d.errorRate}
 	shapes := []func() (Bottleneck, bool){d.kvCache, d.frontEnd, d.slots, d.prefill, d.memoryBandwidth, d.slowAlone, d.unstreamed}
 	order := append(failures, shapes...)
 	by := binding(d.Limits, d.bad)

@@ -108,6 +108,20 @@ func slowing(steps []analysis.Step) []analysis.Step {
 	return steps
 }
 
+// tightSlots are steps of vLLM with 16 slots on one core. Measured: one prompt alone
+// takes 46 ms, which is close to one over the throughput of 16 by chance.
+func tightSlots() []analysis.Step {
+	steps := []analysis.Step{point(1, 2.11, .0456, .0186, 24), point(2, 4.14, .0495, .0179, 24), point(4, 6.89, .0565, .0227, 24), point(8, 11.1, .0654, .0286, 24),
+		point(13, 14.3, .0857, .0356, 24), point(16, 18.4, .0788, .0343, 24), point(21, 16.8, .361, .0384, 24), point(32, 16.9, 1.01, .0381, 24)}
+	steps[7] = slow(steps[7], "throughput_gain")
+	return steps
+}
+
+func tightServer(s *analysis.Step) analysis.Telemetry {
+	k, n := loadgen.Known, float64(s.Concurrency)
+	return analysis.Telemetry{RunningMean: k(min(n, 15.5)), RunningMax: k(min(n, 16)), WaitingMean: k(max(0, n-17)), WaitingMax: k(max(0, n-16)), KVCacheMax: k(.016)}
+}
+
 // retrograde is a server whose throughput falls with load.
 func retrograde() []analysis.Step {
 	steps := []analysis.Step{point(10, 20, .1, .005, 101), point(50, 50, .1, .01, 101), point(100, 40, .1, .025, 101)}
@@ -199,6 +213,8 @@ func TestDiagnose(t *testing.T) {
 			failedAs(point(50, 21.3, .1, .014, 101), .4, map[loadgen.Class]int{loadgen.HTTP429: 300}))}, nil, KindQueueCap, []string{"between 32 and 49 requests fit"}},
 		{"slots of a server that slows down meanwhile", served(slowing(slotSteps()), slotsServer(0.41)), nil, KindSlots,
 			[]string{"64 running from N = 64 on, 36 waiting at N = 100, KV 41 %; "}},
+		{"slots as many as make throughput one over the TTFT of one alone", served(tightSlots(), tightServer), nil, KindSlots,
+			[]string{"16 running from N = 16 on, 15 waiting at N = 32"}},
 		{"full KV cache, by shape", kvSteps(), nil, KindSlots, []string{"TPOT goes from 4.5 ms to 5.2 ms while TTFT grows to 333 ms at N = 100; unless the KV cache is full"}},
 		{"throughput falls", retrograde(), nil, KindMemoryBandwidth, []string{"throughput falls from 50.0 req/s at 50 to 40.0 req/s at 100"}},
 		{"errors of a busy server", []analysis.Step{point(20, 13, .1, .014, 101), failedAs(point(50, 30, .1, .014, 101), .9, map[loadgen.Class]int{loadgen.HTTP5xx: 50})}, nil,
@@ -209,6 +225,10 @@ func TestDiagnose(t *testing.T) {
 			KindCrash, []string{"answered at 100 and died at 200", "100 connection_refused, 100 connection_reset"}},
 		{"error rate", []analysis.Step{point(50, 20, .1, .02, 101), failedAs(point(100, 30, .1, .02, 101), .9, map[loadgen.Class]int{loadgen.StreamError: 100})}, nil,
 			KindErrorRate, []string{"10 % of the requests failed at 100 (100 stream_error)"}},
+		{"llama.cpp's slots share a full cache", []analysis.Step{point(4, 20, .1, .02, 64), saying("Context size has been exceeded.",
+			failedAs(point(8, 30, .1, .02, 64), .6, map[loadgen.Class]int{loadgen.StreamError: 9, loadgen.Cancelled: 7}))}, nil, KindKVCache, []string{"no room for 8 contexts at once (9 stream_error), though there was for 4"}},
+		{"a context too short for one request alone", []analysis.Step{saying("Context size has been exceeded.", failedAs(point(1, 20, .1, .02, 64), .5, map[loadgen.Class]int{loadgen.StreamError: 5}))}, nil,
+			KindErrorRate, []string{"5 stream_error"}},
 		// The queue limits throughput at 32 already, before it is full at 48.
 		{"queue cap behind slots", []analysis.Step{point(10, 6.7, .1, .014, 101), point(20, 13.3, .1, .014, 101), point(32, 21.3, .1, .014, 101), point(47, 21.3, .8, .014, 101),
 			failedAs(point(50, 21.3, .85, .014, 101), .05, map[loadgen.Class]int{loadgen.HTTP5xx: 475})},

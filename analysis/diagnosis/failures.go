@@ -135,6 +135,25 @@ func saysFull(s *analysis.Step) bool {
 	return false
 }
 
+// noRoom sees a server that fails requests because the contexts that run at once
+// fill its KV cache: llama.cpp, whose slots may share one, ends a stream so. At
+// fewer in flight the same requests had room.
+func (d *figures) noRoom() (Bottleneck, bool) {
+	s, ok := d.failingStep()
+	if !ok || d.good == nil {
+		return Bottleneck{}, false
+	}
+	for _, c := range slices.Sorted(maps.Keys(s.FailureExamples)) {
+		if said := strings.ToLower(s.FailureExamples[c]); 2*s.Failures[c] >= failed(s) && c.ServerFailure() &&
+			(strings.Contains(said, "kv cache") || strings.Contains(said, "context size has been exceeded")) {
+			return Bottleneck{Kind: KindKVCache,
+				Sentence: fmt.Sprintf("KV cache: no room for %d contexts at once (%s), though there was for %d; %s", s.Concurrency, failureList(s), d.good.Concurrency, cure(KindKVCache, d.Server)),
+				Evidence: []string{failureLine(s), fmt.Sprintf("the server said: %s", s.FailureExamples[c])}}, true
+		}
+	}
+	return Bottleneck{}, false
+}
+
 func failureLine(s *analysis.Step) string {
 	return fmt.Sprintf("at %d: %s success; %s", s.Concurrency, percent(s.Verdict().SuccessRate), failureList(s))
 }

@@ -124,7 +124,9 @@ var dialects = []dialect{
 			kvCache: {"llamacpp:kv_cache_usage_ratio"}, // older builds only
 		},
 		counters: map[counter][]string{
-			promptTokens:     {"llamacpp:prompt_tokens"},
+			prefixQueries:    {nameOffered}, // a sum that is made when it is read
+			prefixHits:       {nameCached},
+			promptTokens:     {nameComputed},
 			generationTokens: {"llamacpp:tokens_predicted"},
 			slotPasses:       {nameBusySlots}, // a mean: made a sum when it is read
 			slotted:          {nameDecodes},
@@ -137,6 +139,9 @@ const (
 	nameCacheConfig = "vllm:cache_config_info" // the labels are what counts
 	nameBusySlots   = "llamacpp:n_busy_slots_per_decode"
 	nameDecodes     = "llamacpp:n_decode"
+	nameComputed    = "llamacpp:prompt_tokens" // without those that were cached
+	nameCached      = "llamacpp:prompt_tokens_cached"
+	nameOffered     = "llamacpp:prompt_tokens and cached" // both, under no name of its own
 )
 
 // Names outside the dialects.

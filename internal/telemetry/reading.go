@@ -56,6 +56,7 @@ func readServer(body []byte) (serverReading, error) {
 		r.gauges[resident] = sum(v)
 	}
 	sumUpSlots(byName)
+	sumUpPrompts(byName)
 	if d := recognise(byName); d != nil {
 		r.take(d, byName)
 	}
@@ -124,6 +125,16 @@ func sumUpSlots(byName map[string]map[string]float64) {
 			return
 		}
 		byName[nameBusySlots][key] = mean * decodes[key]
+	}
+}
+
+// sumUpPrompts makes llama.cpp's prompt tokens, computed and cached, the number of
+// which some were found in the cache.
+func sumUpPrompts(byName map[string]map[string]float64) {
+	for key, cached := range byName[nameCached] {
+		if computed, ok := byName[nameComputed][key]; ok {
+			byName[nameOffered] = map[string]float64{key: computed + cached}
+		}
 	}
 }
 

@@ -210,6 +210,22 @@ vllm:generation_tokens_total{engine="0"} %g
 `, preemptions, queries, hits, ttftSum, ttftCount, queueSum, ttftCount, ttftCount*100)
 }
 
+// TestPromptsOfLlamaCpp: its counter of prompt tokens leaves out the cached ones.
+func TestPromptsOfLlamaCpp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const text = "llamacpp:prompt_tokens_total %d\nllamacpp:prompt_tokens_cached_total %d\nllamacpp:requests_processing 1\n"
+		from, f := time.Now(), &fake{}
+		f.set(serverURL, fmt.Sprintf(text, 1000, 5000))
+		w := start(t, telemetry.Config{ServerURL: serverURL}, f)
+		time.Sleep(500 * time.Millisecond)
+		f.set(serverURL, fmt.Sprintf(text, 1300, 5100))
+		time.Sleep(time.Second)
+		got, _ := w.Window(from, time.Now())
+		want(t, "prompt tokens", got.PromptTokens, 300)
+		want(t, "prefix hit rate", got.PrefixHitRate, 0.25)
+	})
+}
+
 func TestCountersAreDifferencesAroundTheWindow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &fake{}

@@ -41,6 +41,9 @@ type fake struct {
 	broken   string
 	secret   int  // tokens of an answer that are thought in secret
 	zip      bool // compresses what it was not asked to
+	hangsUp  bool // answers once a connection, and closes it on the next request
+
+	served map[string]bool // connections that had an answer
 
 	mu    sync.Mutex
 	asked int
@@ -67,6 +70,15 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, _ := io.ReadAll(r.Body)
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.hangsUp {
+		if f.served[r.RemoteAddr] {
+			panic(http.ErrAbortHandler) // closes the connection without a byte
+		}
+		if f.served == nil {
+			f.served = map[string]bool{}
+		}
+		f.served[r.RemoteAddr] = true
+	}
 	if f.key != "" && r.Header.Get("Authorization") != "Bearer "+f.key {
 		fail(w, 401, "Incorrect API key provided: "+r.Header.Get("Authorization"))
 		return

@@ -134,6 +134,10 @@ func (s *server) start(ctx context.Context, method, path string, body []byte) (*
 		request.Header.Set("Accept", "text/event-stream, application/x-ndjson, application/json")
 	}
 	request.Header.Set("Accept-Encoding", "identity")
+	// llama.cpp closes a connection after each stream although it promises to keep
+	// it. The key, which is not sent as it is empty, lets the transport send a
+	// request once more where a kept connection ends before any byte of an answer.
+	request.Header["Idempotency-Key"] = nil
 	resp, err := s.client.Do(request)
 	if err != nil {
 		return r, nil, s.unreachable(r, err)

@@ -315,6 +315,18 @@ func TestRateLimit(t *testing.T) {
 	}
 }
 
+// TestHangsUp: a server that closes kept connections without a word, as llama.cpp
+// does after each stream, is asked once more on a new one.
+func TestHangsUp(t *testing.T) {
+	t.Parallel()
+	server := vllm(t)
+	server.tokenize, server.hangsUp = false, true
+	f := mustDiscover(t, server.start(), Options{})
+	if !f.Calibration.Within || len(f.Warnings) > 0 || len(server.served) < server.requests() {
+		t.Errorf("calibration %+v, warnings %q, %d requests on %d connections", f.Calibration, f.Warnings, server.requests(), len(server.served))
+	}
+}
+
 // TestWaits: a server that is loading is waited for, in sight of the user.
 func TestWaits(t *testing.T) {
 	t.Parallel()

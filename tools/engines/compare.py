@@ -1,0 +1,209 @@
+"""What users would take instead, on the same engine in the same run: one load
+point beside `vllm bench serve`, and the search for a limit beside the tools that
+have one. Requests are counted by the server, CPU by the kernel.
+"""
+
+import json
+import os
+import re
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import time
+import urllib.request
+
+import cases
+import finder
+import install
+import servers
+import table
+import truth
+from cases import Limit
+from servers import VLLM
+
+WORK = {"input_len": 16, "output_len": 24}
+FLAGS = {"--max-num-seqs": 8}
+N = 12  # in flight at the load point, and where the limit will be
+LONGEST = 300  # seconds that a tool may take
+
+TOOLS = {"evalscope": "evalscope[perf]==1.14.*", "guidellm": "guidellm==0.8.*", "aiperf": "aiperf==0.13.*"}
+
+
+def main(a):
+    repeats = a.repeats or 3
+    pieces = []
+    with VLLM(FLAGS) as engine:
+        plan = cases.plan_of(Limit("", "", FLAGS, WORK, "ttft", N, ()))
+        with truth.Brute(engine, plan) as brute:
+            brute.run(N, 60, keep=False)
+            if not a.case or "point" in a.case:
+                pieces += ["### One load point, beside `vllm bench serve`", points(engine, brute, repeats)]
+            if not a.case or set(a.case) - {"point"}:
+                pieces += ["### The limit, beside other tools that look for one", limits(engine, brute, a, repeats)]
+    text = table.stamp(f"{VLLM.version()}, {' '.join(f'{k} {v}' for k, v in FLAGS.items())}, prompts of {WORK['input_len']} and answers of {WORK['output_len']} tokens", repeats) + "\n\n" + "\n\n".join(pieces)
+    print(text)
+    if a.docs:
+        table.into(a.docs, "compare", text)
+    return 0
+
+
+# One load point.
+
+
+def points(engine, brute, repeats):
+    """The same load by three clients in turn, several times."""
+    figures = {"vllm bench serve": [], "capfind run": [], "brute force": []}
+    for k in range(repeats):
+        figures["vllm bench serve"].append(bench_serve(engine, k))
+        figures["capfind run"].append(capfind_point(engine, k))
+        r = brute.run(N, 10 * N)
+        figures["brute force"].append({"req/s": r["x"], "TTFT ms": r["ttft"] * 1e3, "TPOT ms": r["tpot"] * 1e3, "prompt tokens": r["prompt"], "output tokens": r["tokens"]})
+    names = ["req/s", "TTFT ms", "TPOT ms", "prompt tokens", "output tokens"]
+    lines = ["| client | " + " | ".join(names) + " |", "|---|" + "---|" * len(names)]
+    for who, runs in figures.items():
+        lines.append(f"| {who} | " + " | ".join(spread([r[n] for r in runs]) for n in names) + " |")
+    gap = []
+    for n in names:
+        a, b = [[r[n] for r in figures[w]] for w in ("vllm bench serve", "capfind run")]
+        noise = max(max(a) - min(a), max(b) - min(b))
+        off = statistics.fmean(b) - statistics.fmean(a)
+        gap.append(f"{n} {off / statistics.fmean(a):+.1%}" + (" (beyond the spread)" if abs(off) > noise else ""))
+    return "\n".join(lines) + f"\n\ncapfind's whole-run figures against vllm bench serve's, {10 * N} requests at {N} in flight: " + ", ".join(gap) + "."
+
+
+def spread(xs):
+    return f"{statistics.fmean(xs):.4g} ({min(xs):.4g}-{max(xs):.4g})"
+
+
+def bench_serve(engine, k):
+    folder = install.CACHE / "runs" / "bench-serve"
+    folder.mkdir(parents=True, exist_ok=True)
+    _, core = servers.cores()
+    done = subprocess.run(servers.pinned(core, [engine.python, "-m", "vllm.entrypoints.cli.main", "bench", "serve", "--backend", "openai", "--host", "127.0.0.1", "--port", engine.port,
+                                                "--endpoint", "/v1/completions", "--model", engine.folder, "--served-model-name", engine.model_name, "--dataset-name", "random",
+                                                "--random-input-len", WORK["input_len"], "--random-output-len", WORK["output_len"], "--random-range-ratio", 0, "--num-prompts", 10 * N,
+                                                "--max-concurrency", N, "--ignore-eos", "--seed", 100 + k, "--disable-tqdm", "--save-result", "--result-dir", folder, "--result-filename", f"{k}.json"]),
+                          env=engine.environment(), cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if done.returncode:
+        raise RuntimeError(done.stdout[-2000:])
+    r = json.loads((folder / f"{k}.json").read_text())
+    return {"req/s": r["request_throughput"], "TTFT ms": r["mean_ttft_ms"], "TPOT ms": r["mean_tpot_ms"],
+            "prompt tokens": r["total_input_tokens"] / r["completed"], "output tokens": r["total_output_tokens"] / r["completed"]}
+
+
+def capfind_point(engine, k):
+    config = {"target": {"api": "openai-completions"}, "workload": WORK, "load": {"max_concurrency": N, "num_prompts": 10 * N}, "sweep": {"start": "burst"}}
+    w = finder.run("run", engine, config, f"compare-point-{k}").result["steps"][0]["whole"]
+    return {"req/s": w["request_throughput"], "TTFT ms": w["ttft_seconds"]["mean"] * 1e3, "TPOT ms": w["tpot_seconds"]["mean"] * 1e3,
+            "prompt tokens": w["total_input_tokens"] / w["completed"], "output tokens": w["total_output_tokens"] / w["completed"]}
+
+
+# The limit.
+
+
+def limits(engine, brute, a, repeats):
+    threshold = cases.rounded(sum(brute.run(N, keep=False)["ttft"] for _ in range(2)) / 2)
+    case = Limit("compare", "", FLAGS, WORK, "ttft", N, ("slots",))
+    grid = sorted({round(N * g) for g in case.grid})
+    passes = brute.passes(grid, (repeats + 1) // 2)
+    rows = []
+    for name, search in (("capfind", by_capfind), ("evalscope", by_evalscope), ("guidellm", by_guidellm), ("aiperf", by_aiperf)):
+        if a.case and name not in a.case:
+            continue
+        print(f"  {name} ...", file=sys.stderr, flush=True)
+        before = served(engine)
+        try:
+            answer, seconds, cpu, megabytes, note = search(engine, threshold)
+        except install.Unavailable as e:
+            rows.append({"tool": name, "answer": "could not be installed", "note": str(e).splitlines()[0]})
+            continue
+        time.sleep(1)
+        rows.append({"tool": name, "answer": answer, "requests": f"{served(engine) - before:.0f}", "seconds": f"{seconds:.0f}", "CPU seconds": f"{cpu:.1f}", "MB installed": f"{megabytes:.0f}", "note": note})
+        print(f"    {rows[-1]}", file=sys.stderr, flush=True)
+    passes += brute.passes(grid, repeats // 2)
+    cases.enclose(brute, case, passes, threshold)
+    low, high = truth.spread(passes, cases.holds_of(case, threshold), "ttft", threshold)
+    return (f"Largest concurrency with a mean TTFT ≤ {threshold * 1e3:.0f} ms; by brute force {cases.text_of(low, high)}. A tool has {LONGEST} s.\n\n"
+            + table.markdown(rows, ("tool", "answer", "requests", "seconds", "CPU seconds", "MB installed", "note")))
+
+
+def served(engine):
+    """Requests that the server finished, by its own count."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{engine.port}/metrics", timeout=10) as r:
+        text = r.read().decode()
+    return sum(float(m) for m in re.findall(r"^vllm:request_success_total\{[^}]*\} ([0-9.e+]+)", text, re.M))
+
+
+def by_capfind(engine, threshold):
+    case = Limit("compare", "", FLAGS, WORK, "ttft", N, ("slots",))
+    found = finder.run("sweep", engine, cases.config_of(case, threshold), "compare-capfind")
+    cause = (found.result.get("bottleneck") or {}).get("kind", "")
+    return cases.answer_of(found), found.seconds, found.cpu, finder.BINARY.stat().st_size / 1e6, f"names the cause: {cause.replace('_', ' ')}"
+
+
+def tool(name):
+    return install.venv(name, install.packages(TOOLS[name]), stamp=[TOOLS[name]]).parent
+
+
+def timed(command, folder):
+    """Runs a tool on the client's core for LONGEST seconds at most: (output, seconds, CPU seconds, finished)."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    _, core = servers.cores()
+    began = time.monotonic()
+    env = {**os.environ, "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "COLUMNS": "200", "NO_COLOR": "1"}
+    with open(folder / "output.txt", "w") as out:
+        p = subprocess.Popen(servers.pinned(core, command), stdout=out, stderr=out, stdin=subprocess.DEVNULL, cwd=folder, env=env, start_new_session=True)
+        finished = True
+        while os.waitid(os.P_PID, p.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+            if time.monotonic() - began > LONGEST:
+                finished = False
+                for sign, pause in ((signal.SIGTERM, 10), (signal.SIGKILL, 0)):
+                    try:
+                        os.killpg(p.pid, sign)
+                    except ProcessLookupError:
+                        break
+                    time.sleep(pause)
+                break
+            time.sleep(0.2)
+    _, status, usage = os.wait4(p.pid, 0)
+    p.returncode = os.waitstatus_to_exitcode(status)
+    return (folder / "output.txt").read_text(errors="replace"), time.monotonic() - began, usage.ru_utime + usage.ru_stime, finished
+
+
+def by_evalscope(engine, threshold):
+    python = tool("evalscope")
+    sla = json.dumps([{"avg_ttft": f"<={threshold * 1e3:.0f}ms"}])
+    text, seconds, cpu, finished = timed(
+        [python / "evalscope", "perf", "--model", engine.model_name, "--api", "openai", "--url", f"http://127.0.0.1:{engine.port}/v1/completions", "--tokenizer-path", engine.folder,
+         "--dataset", "random", "--min-prompt-length", WORK["input_len"], "--max-prompt-length", WORK["input_len"], "--max-tokens", WORK["output_len"], "--min-tokens", WORK["output_len"],
+         "--extra-args", '{"ignore_eos": true}', "--stream", "--parallel", 2, "--number", 20, "--sla-auto-tune", "--sla-variable", "parallel", "--sla-params", sla, "--sla-num-runs", 1,
+         "--sla-number-multiplier", 10, "--sla-upper-bound", 128], install.CACHE / "runs" / "compare-evalscope")
+    found = re.findall(r"\|\s*avg_ttft[^|]*\|[^|]*\|\s*(\d+)", text) or re.findall(r"(?:Max Satisfied|Satisfied)\D*(\d+)", text)
+    return (found[-1] if found else "none"), seconds, cpu, install.size(install.CACHE / "evalscope"), "" if finished else f"ended after {LONGEST} s"
+
+
+def by_guidellm(engine, threshold):
+    python = tool("guidellm")
+    text, seconds, cpu, finished = timed(
+        [python / "guidellm", "run", "--backend", json.dumps({"kind": "openai_http", "target": f"http://127.0.0.1:{engine.port}", "model": engine.model_name, "request_format": "/v1/completions"}),
+         "--profile", json.dumps({"kind": "goodput", "initial_streams": 2, "max_streams": 128, "tolerance": 0.05, "target_attainment": 0.5}),
+         "--metrics", json.dumps({"kind": "generative", "slo": {"ttft_ms": threshold * 1e3}}), "--constraint", json.dumps({"kind": "max_duration", "seconds": 15}),
+         "--tokenizer", json.dumps({"kind": "hf_auto", "model": str(engine.folder)}),
+         "--data", json.dumps({"kind": "synthetic_text", "prompt_tokens": WORK["input_len"], "output_tokens": WORK["output_len"]}), "--disable-console-interactive"],
+        install.CACHE / "runs" / "compare-guidellm")
+    found = re.findall(r"(?:concurrency|streams)\D{0,40}?(\d+)", text[-6000:], re.I)
+    return (found[-1] if found and finished else "none"), seconds, cpu, install.size(install.CACHE / "guidellm"), "half of the requests within the limit, 15 s a probe" + ("" if finished else f"; ended after {LONGEST} s")
+
+
+def by_aiperf(engine, threshold):
+    python = tool("aiperf")
+    text, seconds, cpu, finished = timed(
+        [python / "aiperf", "profile", "--model", engine.model_name, "--url", f"http://127.0.0.1:{engine.port}", "--endpoint-type", "completions", "--streaming", "--tokenizer", engine.folder,
+         "--isl", WORK["input_len"], "--isl-stddev", 0, "--osl", WORK["output_len"], "--osl-stddev", 0, "--extra-inputs", "ignore_eos:true", "--use-server-token-count", "--ui-type", "none",
+         "--request-count", 10 * N, "--search-recipe", "max-concurrency-under-sla", "--search-sla", f"time_to_first_token:avg:le:{threshold * 1e3:.0f}", "--no-auto-plot"],
+        install.CACHE / "runs" / "compare-aiperf")
+    found = re.findall(r"concurrency\D{0,20}(\d+)", text[-6000:])
+    return (found[-1] if found and finished else "none"), seconds, cpu, install.size(install.CACHE / "aiperf"), "" if finished else f"ended after {LONGEST} s"
