@@ -13,7 +13,8 @@ import (
 type Between struct {
 	Tau  float64 // share of the value
 	Dof  float64 // degrees of freedom that it rests on, the prior's included
-	Runs int     // repeats that had a say
+	Free float64 // of these, what repeats of the same loads gave
+	Odd  bool    // the loads lie off every curve by more than runs differ: the server's throughput has a shape of its own
 }
 
 // What is taken of the spread between runs before there are repeats, and as how
@@ -50,10 +51,11 @@ type Repeated struct {
 // with k runs of g loads, weights w = 1/SE^2, and Q the weighted squares around
 // the loads' means. off is the same of the loads around a curve. Where they lie on
 // it, runs cannot differ by much. Where they do not, that may be the runs or the
-// curve, which has no shape for a server that rounds its batches, say; and a speed
-// that drifts while the load is raised bends the curve instead of scattering the
-// loads. So the curve counts the less the more repeats there are, which know nothing
-// of shapes. A prior of 1.5 % counts as a third of a degree of freedom.
+// curve, which has no shape for a server that rounds its batches, say: with repeats,
+// which know nothing of shapes, an F test of one in a hundred tells. And a speed that
+// drifts while the load is raised bends the curve instead of scattering the loads: so
+// the curve counts the less the more repeats there are. A prior of 1.5 % counts as a
+// third of a degree of freedom.
 //
 // A speed that wanders slowly makes neighbours in time alike, so that they tell less
 // of its mean than as many independent runs would: by (1 + r)/(1 - r) in the variance
@@ -65,7 +67,6 @@ func SpreadBetween(runs []Repeated, off Scatter) Between {
 	sorted := slices.Clone(runs)
 	slices.SortStableFunc(sorted, func(a, b Repeated) int { return cmp.Compare(a.Concurrency, b.Concurrency) })
 	var excess, scale, free float64
-	count := 0
 	for from := 0; from < len(sorted); {
 		to := from
 		for to < len(sorted) && sorted[to].Concurrency == sorted[from].Concurrency {
@@ -76,7 +77,6 @@ func SpreadBetween(runs []Repeated, off Scatter) Between {
 			excess += q - float64(k-1)
 			scale += c
 			free += float64(k - 1)
-			count += k
 		}
 		from = to
 	}
@@ -85,16 +85,21 @@ func SpreadBetween(runs []Repeated, off Scatter) Between {
 		sum += free * max(0, excess/scale)
 		total += free
 	}
+	odd := false
 	if off.Dof > 0 {
-		weight := off.Dof / (1 + free*free)
-		sum, total = sum+weight*off.Relative*off.Relative, total+weight
+		pure := max(sum/total, relativeSE*relativeSE)
+		odd = free >= 2 && off.Relative*off.Relative > pure*distuv.F{D1: off.Dof, D2: free}.Quantile(0.99)
+		if !odd {
+			weight := off.Dof / (1 + free*free)
+			sum, total = sum+weight*off.Relative*off.Relative, total+weight
+		}
 	}
 	tau := math.Sqrt(sum / total)
 	if data := total - priorDof; tau > 2*relativeSE && data > 0 {
 		r, k := off.Neighbours, max(data, 2)
 		tau *= math.Sqrt((1 + r) / (1 - r) * k / distuv.ChiSquared{K: k}.Quantile(cautious))
 	}
-	return Between{Tau: tau, Dof: total, Runs: count}
+	return Between{Tau: tau, Dof: total, Free: free, Odd: odd}
 }
 
 // heterogeneity is Cochran's Q of the logarithms of runs of one load, and by how
@@ -135,6 +140,7 @@ type Scatter struct {
 	Relative   float64 // beyond their own errors, as a share of their values
 	Dof        float64 // that it rests on; 0 where there are too few loads
 	Neighbours float64 // correlation of the misses of loads that were measured one after the other, from 0 to 0.8
+	Worst      float64 // the load that misses it most, of those that need not be many: 0 where there is none
 }
 
 // ScatterOf is the scatter of points in the order in which they were measured.
@@ -158,7 +164,24 @@ func ScatterOf(points []CurveInput, o FitOptions) Scatter {
 	for i, r := range d.r {
 		scale += d.w[i] * r * r
 	}
-	return Scatter{Relative: math.Sqrt(max(0, best.chi2-dof) / (scale * dof / n)), Dof: dof, Neighbours: neighbours(points, best)}
+	return Scatter{Relative: math.Sqrt(max(0, best.chi2-dof) / (scale * dof / n)), Dof: dof, Neighbours: neighbours(points, best), Worst: worst(points, best)}
+}
+
+// worst is the load that misses a curve most; a smaller one that misses it at least
+// half as much costs less to look at again.
+func worst(points []CurveInput, best fitted) float64 {
+	miss := func(p CurveInput) float64 { return math.Abs(math.Log(p.Residence / best.residence(p.Concurrency))) }
+	most := 0.0
+	for _, p := range points {
+		most = max(most, miss(p))
+	}
+	least := math.Inf(1)
+	for _, p := range points {
+		if miss(p) >= most/2 {
+			least = min(least, p.Concurrency)
+		}
+	}
+	return least
 }
 
 // neighbours is the correlation of a point's miss with that of the one before it,

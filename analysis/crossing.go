@@ -114,9 +114,10 @@ func crossByModel(points []CrossingPoint, threshold float64, between Between) Cr
 		return Crossing{Note: fmt.Sprintf("above the threshold at %s already, the smallest concurrency measured", number(pts[0].Concurrency))}
 	}
 	start := pivot(pts[good], pts[bad], threshold)
-	if queueing(straight(pts, threshold, start, 0.2*threshold), pts[bad].Throughput) {
+	stretch := straight(pts, threshold, start, 0.2*threshold)
+	if queueing(stretch, pts[bad].Throughput) {
 		if c, ok := queueCrossing(merge(smoothPredictions(points, start), between), start); ok {
-			return c
+			return c.unlessSlow(stretch, threshold)
 		}
 	} else if stretch := straight(pts, threshold, start, math.Inf(1)); len(stretch) > 2 {
 		if c, ok := fitLine(stretch).invert(threshold); ok {
@@ -333,6 +334,24 @@ func queueCrossing(pts []CrossingPoint, around float64) (Crossing, bool) {
 	}
 	return Crossing{At: loadgen.Known(at), Low: loadgen.Known(at - half), High: loadgen.Known(at + half),
 		Confidence: loadgen.Known(0.95), Method: crossQueue}, true
+}
+
+// unlessSlow widens a crossing by a queue where the stretch around it is too short to
+// prove one: if the statistic grows with the load itself, no queue, its own error moves
+// the crossing by as large a share.
+func (c Crossing) unlessSlow(stretch []CrossingPoint, threshold float64) Crossing {
+	if len(stretch) > 2 || len(stretch) == 0 {
+		return c
+	}
+	weight, dof := 0.0, 0.0
+	for _, p := range stretch {
+		weight += p.Value * p.Value / (p.SE * p.SE)
+		dof += sharedDof(p.between, p.Dof, p.betweenDof)
+	}
+	at := c.At.Or(0)
+	half := studentT(dof) * at / math.Sqrt(weight)
+	c.Low, c.High = loadgen.Known(min(c.Low.Or(at), at-half)), loadgen.Known(max(c.High.Or(at), at+half))
+	return c
 }
 
 // line is a straight line fitted with known errors, V = mid + slope (N - center).

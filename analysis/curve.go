@@ -33,6 +33,7 @@ type Curve struct {
 	KneeHigh        Number             `json:"knee_high"`   // null beside a known knee: above what was tested
 	KneeBeyond      bool               `json:"knee_beyond"` // no knee: throughput still gains enough at the largest concurrency, and by the lower end of the interval at knee_low
 	LeftOut         []string           `json:"left_out"`    // points that were disturbed, and how it shows
+	Disturbed       []float64          `json:"-"`           // their loads, those of a cold server apart
 	Refusals        []string           `json:"refusals"`    // claims not made, and why
 	Points          []CurvePoint       `json:"points"`      // the fitted curve, for drawing
 	FromConcurrency float64            `json:"from_concurrency"`
@@ -95,7 +96,8 @@ func (c *Curve) span(sorted []CurveInput) {
 // where no model holds, up to a quarter of the points if they are slower than
 // one that holds for all others (a neighbour, a replica that was not up yet). A
 // disturbance makes a server slower; a point that is quicker than a model speaks
-// against the model. It returns the points kept and the model chosen for them.
+// against the model, and so does one that was slow each time. It returns the points
+// kept and the model chosen for them.
 func (c *Curve) settle(points []CurveInput, o FitOptions) ([]CurveInput, fitted) {
 	for !o.KeepAll && distinct(points) > minDistinct && warming(points, o) {
 		p := points[0]
@@ -110,7 +112,7 @@ func (c *Curve) settle(points []CurveInput, o FitOptions) ([]CurveInput, fitted)
 		worst, next := -1, best
 		for i := range points {
 			rest := slices.Delete(slices.Clone(points), i, i+1)
-			if distinct(rest) < minDistinct {
+			if distinct(rest) < minDistinct || repeats(points[i], rest) {
 				continue
 			}
 			if f := newCurveData(rest, o).choose(); f.chi2 < next.chi2 && points[i].Residence > f.residence(points[i].Concurrency) {
@@ -123,9 +125,18 @@ func (c *Curve) settle(points []CurveInput, o FitOptions) ([]CurveInput, fitted)
 		p := points[worst]
 		c.LeftOut = append(c.LeftOut, fmt.Sprintf("%s: %.3g s per request where %.3g would fit the others: something disturbed it",
 			number(p.Concurrency), p.Residence, next.residence(p.Concurrency)))
+		c.Disturbed = append(c.Disturbed, p.Concurrency)
 		points, best = slices.Delete(slices.Clone(points), worst, worst+1), next
 	}
 	return points, best
+}
+
+// repeats reports whether one of the others is a run of the same load that was about as
+// slow.
+func repeats(p CurveInput, others []CurveInput) bool {
+	return slices.ContainsFunc(others, func(q CurveInput) bool {
+		return q.Concurrency == p.Concurrency && math.Abs(q.Residence/p.Residence-1) < 0.05
+	})
 }
 
 // warming reports whether the first point is slower than at least three later

@@ -129,7 +129,7 @@ func limitOf(c Crossing, boundBy string, atLeast Number) Limit {
 	}
 	floor := func(n Number) Number {
 		if v, ok := n.Value(); ok {
-			return loadgen.Known(math.Floor(v + 1e-9))
+			return loadgen.Known(max(0, math.Floor(v+1e-9)))
 		}
 		return n
 	}

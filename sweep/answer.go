@@ -318,7 +318,7 @@ func (e *evidence) remarks(a *Answer) []string {
 	for _, c := range e.changes {
 		out = append(out, c.Sentence)
 	}
-	if b := e.between(); a.Limit != nil && b.Runs > 0 && b.Restless() {
+	if b := e.between(); a.Limit != nil && b.Free > 0 && b.Restless() {
 		out = append(out, fmt.Sprintf("the server's speed differed by %s from run to run, which is why the interval is no narrower", percent(math.Round(b.Tau*100)/100)))
 	}
 	return out

@@ -29,6 +29,7 @@ type evidence struct {
 	odd     []string // what disturbed single steps
 	curved  *analysis.Curve
 	spreadB *analysis.Between
+	scatter analysis.Scatter      // of the loads around the curve, once between is known
 	slotsIn []*analysis.SlotsSeen // what was looked for is kept: one element, which may be nil
 }
 
@@ -332,7 +333,8 @@ func (e *evidence) between() analysis.Between {
 				runs = append(runs, r)
 			}
 		}
-		b := analysis.SpreadBetween(runs, analysis.ScatterOf(e.curveInputs(nil), e.fitOptions(analysis.Between{})))
+		e.scatter = analysis.ScatterOf(e.curveInputs(nil), e.fitOptions(analysis.Between{}))
+		b := analysis.SpreadBetween(runs, e.scatter)
 		e.spreadB = &b
 	}
 	return *e.spreadB

@@ -93,7 +93,7 @@ func (e *evidence) kneeBelow(low float64) (int, string) {
 	for _, t := range e.timedRules() {
 		bound = min(bound, analysis.Cross(e.points(t), t.threshold, e.between()).At.Or(bound))
 	}
-	if low >= 0.9*bound {
+	if low >= 0.9*bound && !e.uneven(bound) {
 		return 0, ""
 	}
 	for _, f := range []float64{0.8, 0.6, 0.9, 0.7} {
@@ -102,6 +102,22 @@ func (e *evidence) kneeBelow(low float64) (int, string) {
 		}
 	}
 	return 0, ""
+}
+
+// uneven reports whether requests wait near a limit although no number of slots
+// explains it, as behind a balancer with unlike replicas: what is full there may have
+// stopped growing below, between two loads.
+func (e *evidence) uneven(near float64) bool {
+	if e.slots() != nil {
+		return false
+	}
+	for i := range e.steps {
+		l := e.levels[i]
+		if n := float64(e.steps[i].Concurrency); l != nil && n >= 0.9*near && queued(e.steps, i) > 2*waitsNoticeably*l.Mean().Residence {
+			return true
+		}
+	}
+	return false
 }
 
 // widerCurve adds points where the ladder stopped for lack of gain and no curve tells

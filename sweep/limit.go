@@ -38,7 +38,7 @@ func (e *evidence) next() *Order {
 	if o := e.climb(); o != nil || !e.ask.Config.Exact || e.last == 0 {
 		return o
 	}
-	for _, part := range []func() *Order{e.alive, e.success, e.latencies, e.others, e.knee, e.confirm, e.repeat} {
+	for _, part := range []func() *Order{e.alive, e.success, e.tell, e.latencies, e.others, e.knee, e.confirm, e.repeat} {
 		if o := part(); o != nil {
 			return o
 		}
@@ -285,9 +285,6 @@ func (e *evidence) repeat() *Order {
 		return nil
 	}
 	done := e.count(purposeRepeat)
-	if n := e.suspect(); n > 0 && e.affordable() {
-		return e.rerun(n, 5, nil, purposeRepeat, "it was not what it had been: did the server change, or do its runs differ?")
-	}
 	if n := e.contradicted(); n > 0 && done < wideRepeats && e.affordable() {
 		return e.rerun(n, e.waves(), nil, purposeRepeat, "it speaks against the curve through all others: was it disturbed?")
 	}
@@ -306,6 +303,40 @@ func (e *evidence) repeat() *Order {
 	}
 	at = min(max(n, 1), float64(e.ceiling()))
 	return e.rerun(int(at), e.waves(), nil, purposeRepeat, "its runs differ: loads on either side of the answer in turn")
+}
+
+// tell runs loads again where it is not known what they say: one whose runs differ, one
+// that a curve had to leave out, and, where loads lie off every curve, the one that does
+// most: is it the runs, which differ, or the server, whose throughput has a shape of its
+// own?
+func (e *evidence) tell() *Order {
+	if e.broken == 0 || !e.affordable() {
+		return nil
+	}
+	again := func(n int, why string) *Order {
+		if n <= 0 || n > e.ceiling() || len(e.runsAt(n)) != 1 {
+			return nil
+		}
+		return e.rerun(n, e.waves(), nil, purposeRepeat, why)
+	}
+	if n := e.suspect(); n > 0 {
+		return e.rerun(n, 5, nil, purposeRepeat, "it was not what it had been: did the server change, or do its runs differ?")
+	}
+	for _, n := range e.curve().Disturbed {
+		if o := again(int(n), "it does not lie on the curve through all others: was it disturbed?"); o != nil {
+			return o
+		}
+	}
+	b := e.between()
+	if b.Tau <= uneven || b.Free >= 2 || e.count(purposeRepeat) >= ladderRepeats {
+		return nil
+	}
+	for _, n := range []int{int(e.scatter.Worst), e.last} {
+		if o := again(n, "loads lie off every curve: do its runs differ, or has it a shape of its own?"); o != nil {
+			return o
+		}
+	}
+	return nil
 }
 
 // unrepeated is the step of the ladder to repeat next: of those that were not yet, the

@@ -3,6 +3,7 @@ package control_test
 import (
 	"math"
 	"math/rand/v2"
+	"time"
 
 	"github.com/capfind/capfind/analysis"
 	"github.com/capfind/capfind/internal/simserver"
@@ -19,12 +20,14 @@ type drawn struct {
 	within float64 // coefficient of variation of the times of independent requests
 	share  float64 // relative standard deviation of the speed
 	corr   float64 // its correlation time, seconds
+	points map[int]simserver.Point
 	now    float64 // seconds since the start
 	speed  float64 // logarithm of the slowness at now
 }
 
 func newDrawn(t trial, seed uint64) *drawn {
-	d := &drawn{w: t.Worked, rng: rand.New(rand.NewPCG(seed, 99)), share: t.share, corr: t.corr}
+	d := &drawn{w: t.Worked, rng: rand.New(rand.NewPCG(seed, 99)), points: map[int]simserver.Point{}}
+	d.share, d.corr = t.Config.Wander.Share, t.Config.Wander.Time.Seconds()
 	d.within = 0.02 + 0.15*t.Config.LengthSpread
 	d.speed = d.share * d.rng.NormFloat64()
 	return d
@@ -62,7 +65,7 @@ func (d *drawn) sweep(q sweep.FindLimit) sweep.Answer {
 
 // measure draws an order's runs.
 func (d *drawn) measure(o *sweep.Order, h *sweep.History) analysis.Step {
-	p := simserver.PointOf(d.w.Config, d.w.Rules, o.Concurrency)
+	p := d.point(o.Concurrency)
 	total := sweep.Runs{}
 	completed, failed := 0, 0
 	for next := o; ; {
@@ -84,6 +87,19 @@ func (d *drawn) measure(o *sweep.Order, h *sweep.History) analysis.Step {
 		}
 		next = again
 	}
+}
+
+// point is the steady state of a load at this moment.
+func (d *drawn) point(n int) simserver.Point {
+	if !d.w.Config.Stationary() {
+		return simserver.PointAt(d.w.Config, d.w.Rules, n, time.Duration(d.now*float64(time.Second)))
+	}
+	p, ok := d.points[n]
+	if !ok {
+		p = simserver.PointOf(d.w.Config, d.w.Rules, n)
+		d.points[n] = p
+	}
+	return p
 }
 
 // requests draws how the requests of a run fare, as long as it is not abandoned.
@@ -124,6 +140,12 @@ func (d *drawn) state(o *sweep.Order, p simserver.Point, requests int) sweep.Loa
 	noise := d.within / math.Sqrt(float64(max(requests, sweep.StateBatches))/sweep.StateBatches)
 	return sweep.LoadState{
 		Residence: p.E2E, TTFT: p.TTFT, Tokens: float64(d.w.Rules.Workload.OutputLen), Spread: d.w.Config.LengthSpread,
-		Vary: func(int) float64 { return d.slowness(each) * (1 + noise*d.rng.NormFloat64()) },
+		Vary: func(int) float64 {
+			f := d.slowness(each) * (1 + noise*d.rng.NormFloat64())
+			if !d.w.Config.Stationary() { // it may have changed since the run began
+				f *= d.point(o.Concurrency).E2E / p.E2E
+			}
+			return f
+		},
 	}
 }

@@ -23,13 +23,16 @@ import (
 type trial struct {
 	simserver.Worked
 	ladder  sweep.Steps // nil: the guide's
-	truths  []float64   // limits that may be claimed; nil: as computed
+	truths  []span      // limits that may be claimed; nil: as computed
 	outside bool        // of what the search knows: "unstable" is a right answer too
 	none    bool        // it has no limit within the ladder
-	share   float64     // by which its speed wanders, drawn steps only
-	corr    float64     // correlation time of that, seconds
 	search  int         // requests where success falls slowly; 0: the default
 }
+
+// span is a range of right answers: one, where low and high are the same.
+type span struct{ low, high float64 }
+
+func exactly(n float64) span { return span{n, n} }
 
 const searchRunsVar = "CAPFIND_SEARCH_RUNS"
 
@@ -54,7 +57,7 @@ func BenchmarkSearch(b *testing.B) {
 	}
 	for range b.N {
 		head()
-		for _, t := range trials() {
+		for _, t := range append(trials(), uneven()...) {
 			if strings.Contains(t.Name, os.Getenv("CAPFIND_SEARCH_CASE")) {
 				fmt.Println(t.row(runs))
 			}
@@ -74,6 +77,8 @@ func (tr trial) sweeps(runs int) []*sweep.Result {
 				testing.RunTests(func(string, string) (bool, error) { return true, nil }, []testing.InternalTest{{Name: tr.Name, F: func(t *testing.T) {
 					synctest.Test(t, func(t *testing.T) {
 						c := against(tr.Worked, uint64(i+1))
+						c.Stop.MaxTTFT, c.Stop.MinThroughputGain = tr.Rules.MaxTTFT, tr.Rules.MinGain
+						c.Workload.SharedPrefix = tr.Rules.Workload.Prefixes > 0
 						if tr.ladder != nil {
 							c.Config.Concurrency = tr.ladder
 						}
@@ -110,13 +115,14 @@ func (tr trial) row(runs int) string {
 }
 
 // wanted are the limits that may be claimed.
-func (tr trial) wanted() []float64 {
+func (tr trial) wanted() []span {
 	if tr.truths != nil || tr.none {
 		return tr.truths
 	}
 	// A worker of this client holds after an error, which leaves fewer in flight.
 	tr.Rules.ErrorHold = loadgen.ErrorHoldDefault
-	return []float64{float64(tr.Truth().Limit.N)}
+	l := tr.Truth().Limit
+	return []span{{float64(l.Low), float64(l.High)}}
 }
 
 // score is a row of the table.
@@ -140,10 +146,10 @@ func (tr trial) score(all answers) string {
 			at, low, high := a.Limit.Concurrency.Or(0), a.Limit.Low.Or(0), a.Limit.High.Or(math.Inf(1))
 			limits, widths = append(limits, at), append(widths, (high-low)/2/at)
 			for _, w := range wants {
-				exact := max(1, 0.02*w)
-				hit = hit || math.Abs(at-w) <= exact
-				cover = cover || low <= w && w <= high
-				close = close || low-exact <= w && w <= high+exact
+				exact := max(1, 0.02*w.low)
+				hit = hit || at >= w.low-exact && at <= w.high+exact
+				cover = cover || low <= w.high && w.low <= high
+				close = close || low-exact <= w.high && w.low <= high+exact
 			}
 		}
 		if hit {
@@ -166,8 +172,12 @@ func (tr trial) score(all answers) string {
 	}
 	slices.Sort(words)
 	want := "none"
-	if len(wants) > 0 {
-		want = strings.Trim(strings.ReplaceAll(fmt.Sprint(wants), " ", "/"), "[]")
+	for i, w := range wants {
+		text := fmt.Sprintf("%.0f", w.low)
+		if w.high != w.low {
+			text += fmt.Sprintf("-%.0f", w.high)
+		}
+		want = map[bool]string{true: text, false: want + "/" + text}[i == 0]
 	}
 	share := func(n, of int) string {
 		if of == 0 {
@@ -217,9 +227,15 @@ func BenchmarkDecisions(b *testing.B) {
 	}
 	for range b.N {
 		head()
-		for _, t := range append(trials(), wandering()...) {
-			t.Rules.ErrorHold, t.truths = loadgen.ErrorHoldDefault, nil // the drawn steps are those of the closed form
-			if len(t.Truth().OutOfModel) == 0 && strings.Contains(t.Name, os.Getenv("CAPFIND_SEARCH_CASE")) {
+		for _, t := range append(trials(), uneven()...) {
+			if !strings.Contains(t.Name, os.Getenv("CAPFIND_SEARCH_CASE")) {
+				continue
+			}
+			t.Rules.ErrorHold = loadgen.ErrorHoldDefault
+			if !t.outside && !t.none {
+				t.truths = nil // the drawn steps are those of the closed form
+			}
+			if len(t.Truth().OutOfModel) == 0 {
 				fmt.Println(t.score(t.drawn(runs)))
 			}
 		}
@@ -254,27 +270,6 @@ func (tr trial) drawn(runs int) answers {
 	return all
 }
 
-// wandering are servers whose speed wanders.
-func wandering() []trial {
-	var all []trial
-	for _, share := range []float64{0.05, 0.15, 0.30} {
-		for _, corr := range []float64{1, 10, 60} {
-			for _, base := range []string{"slots", "decode", "usl"} {
-				w, _ := simserver.Case(base)
-				w.Name = fmt.Sprintf("%s, wander %.0f %% %.0f s", base, 100*share, corr)
-				all = append(all, trial{Worked: w, share: share, corr: corr})
-			}
-			w, _ := simserver.Case("slots")
-			w.Name = fmt.Sprintf("28 slots, TTFT 2.5 s, wander %.0f %% %.0f s", 100*share, corr)
-			w.Config.Slots, w.Config.Prefill = 28, 200*time.Millisecond
-			w.Rules.MaxTTFT = 2500 * time.Millisecond
-			w.Rules.MinGain = 0
-			all = append(all, trial{Worked: w, share: share, corr: corr})
-		}
-	}
-	return all
-}
-
 func quant(v []float64, q float64) string {
 	if len(v) == 0 {
 		return "-"
@@ -287,7 +282,16 @@ func quant(v []float64, q float64) string {
 // random then, and empty its bucket before the mean rate does. Counted over 20,000
 // requests a load: at c = 0.5 success is 98.7 % with 29 in flight and 93.8 % with
 // 30, at c = 1 it is 96.6 % with 28 and 93.4 % with 29.
-var randomRate = map[string][]float64{"rate_limit c=0.5": {29}, "rate_limit c=1.0": {28}}
+var randomRate = map[string][]span{"rate_limit c=0.5": {exactly(29)}, "rate_limit c=1.0": {exactly(28)}}
+
+// uneven are the servers outside of textbooks.
+func uneven() []trial {
+	var all []trial
+	for _, w := range simserver.Uneven() {
+		all = append(all, trial{Worked: w})
+	}
+	return all
+}
 
 func trials() []trial {
 	var all []trial
@@ -312,7 +316,14 @@ func trials() []trial {
 	none := func(steps ...int) func(*trial) {
 		return func(t *trial) { t.ladder, t.none = steps, true }
 	}
-	limits := func(n ...float64) func(*trial) { return func(t *trial) { t.truths, t.outside = n, true } }
+	limits := func(n ...float64) func(*trial) {
+		return func(t *trial) {
+			t.outside = true
+			for _, v := range n {
+				t.truths = append(t.truths, exactly(v))
+			}
+		}
+	}
 	add("8 slots c=0.5", 101, func(c *simserver.Config) { c.Slots = 8 }, nil)
 	add("23 slots, slower when full c=0.5", 101, func(c *simserver.Config) { c.Slots, c.StepTimePerRequest = 23, 200*time.Microsecond }, nil)
 	add("300 slots c=0.5", 101, func(c *simserver.Config) { c.Slots = 300 }, nil)
