@@ -115,11 +115,18 @@ func crossByModel(points []CrossingPoint, threshold float64, between Between) Cr
 	}
 	start := pivot(pts[good], pts[bad], threshold)
 	stretch := straight(pts, threshold, start, 0.2*threshold)
-	if queueing(stretch, pts[bad].Throughput) {
-		if c, ok := queueCrossing(merge(smoothPredictions(points, start), between), start); ok {
-			return c.unlessSlow(stretch, threshold)
+	if growing(pts[:good+1], pts[bad]) {
+		start = chord(pts[good], pts[bad], threshold)
+	} else if queueing(stretch, pts[bad].Throughput) {
+		c, levered, ok := queueCrossing(merge(smoothPredictions(points, start), between), start)
+		if ok && (levered || len(stretch) > 2) {
+			return c
 		}
-	} else if stretch := straight(pts, threshold, start, math.Inf(1)); len(stretch) > 2 {
+		if ok {
+			return c.unlessSlow(stretch)
+		}
+	}
+	if stretch := straight(pts, threshold, start, math.Inf(1)); len(stretch) > 2 && !queueing(stretch, pts[bad].Throughput) {
 		if c, ok := fitLine(stretch).invert(threshold); ok {
 			return c
 		}
@@ -292,8 +299,9 @@ func smoothPredictions(pts []CrossingPoint, around float64) []CrossingPoint {
 // queueCrossing averages the points' own predictions, as long as they agree
 // within three standard errors. If there were no queue each would predict about
 // its own concurrency: agreement counts where the points lie further apart than
-// that, and else the answer is no more exact than the nearest of them is close.
-func queueCrossing(pts []CrossingPoint, around float64) (Crossing, bool) {
+// that, and else the answer is no more exact than the nearest of them is close. levered
+// says that three points or more lie so far apart.
+func queueCrossing(pts []CrossingPoint, around float64) (c Crossing, levered, ok bool) {
 	var sum, weight, dof, shared, phi, runs float64
 	var taken []float64
 	add := func(p CrossingPoint) bool {
@@ -322,10 +330,12 @@ func queueCrossing(pts []CrossingPoint, around float64) (Crossing, bool) {
 		}
 	}
 	if len(taken) < 2 {
-		return Crossing{}, false
+		return Crossing{}, false, false
 	}
 	at, half := sum/weight, studentT(sharedDof(phi/weight, dof, runs))*math.Sqrt(1/weight+shared*shared)
+	levered = len(taken) > 2
 	if slices.Max(taken)-slices.Min(taken) < 3*half {
+		levered = false
 		nearest := math.Inf(1)
 		for _, n := range taken {
 			nearest = min(nearest, math.Abs(n-at))
@@ -333,14 +343,26 @@ func queueCrossing(pts []CrossingPoint, around float64) (Crossing, bool) {
 		half = max(half, nearest)
 	}
 	return Crossing{At: loadgen.Known(at), Low: loadgen.Known(at - half), High: loadgen.Known(at + half),
-		Confidence: loadgen.Known(0.95), Method: crossQueue}, true
+		Confidence: loadgen.Known(0.95), Method: crossQueue}, levered, true
+}
+
+// growing reports whether a point lies where the line through those before it puts it:
+// then the statistic grows with the load all along, as a prefill does, and nothing has
+// begun to queue.
+func growing(before []CrossingPoint, p CrossingPoint) bool {
+	if len(before) < 3 {
+		return false
+	}
+	l := fitLine(before)
+	at := l.at(p.Concurrency)
+	return l.slope > 0 && at > 0.5*p.Value && math.Abs(p.Value-at) <= 3*math.Sqrt(p.SE*p.SE+l.variance(p.Concurrency))+0.1*p.Value
 }
 
 // unlessSlow widens a crossing by a queue where the stretch around it is too short to
 // prove one: if the statistic grows with the load itself, no queue, its own error moves
 // the crossing by as large a share.
-func (c Crossing) unlessSlow(stretch []CrossingPoint, threshold float64) Crossing {
-	if len(stretch) > 2 || len(stretch) == 0 {
+func (c Crossing) unlessSlow(stretch []CrossingPoint) Crossing {
+	if len(stretch) == 0 {
 		return c
 	}
 	weight, dof := 0.0, 0.0

@@ -113,7 +113,7 @@ func (e *evidence) uneven(near float64) bool {
 	}
 	for i := range e.steps {
 		l := e.levels[i]
-		if n := float64(e.steps[i].Concurrency); l != nil && n >= 0.9*near && queued(e.steps, i) > 2*waitsNoticeably*l.Mean().Residence {
+		if n := float64(e.steps[i].Concurrency); l != nil && n >= 0.9*near && queued(e.steps, i) > waitsNoticeably*l.Mean().Residence {
 			return true
 		}
 	}
@@ -167,24 +167,31 @@ func (e *evidence) distinct() int {
 // show on which side of the knee it lies.
 const shownBy = 2.5
 
-// unevenStretch is the ratio of two loads below which a stretch between them may be a
-// tooth of a server that rounds its batches.
-const unevenStretch = 1.4
+// The ratio of two loads below which a stretch between them tells nothing; of a server
+// with a shape of its own it may be a tooth, as where batches are rounded.
+const (
+	shortStretch = 1.15
+	oddStretch   = 1.4
+)
 
 // kneeBracket is what the throughputs of the loads alone say of the knee: it lies
 // above the beginning of every stretch over which throughput gains enough, and below
-// the end of every one over which it does not, by so many standard errors. A
+// the end of one behind it over which it does not, by so many standard errors. A
 // stretch's gain is its mean elasticity, ln(X2/X1) / ln(N2/N1), which falls with the
-// load.
+// load, or saws where batches are rounded: then it is the last gain that counts.
 func (e *evidence) kneeBracket(sure float64) (low, high float64, ok bool) {
 	points := e.merged()
 	want := math.Log2(1 + e.ask.Rules.MinThroughputGain)
+	least := shortStretch
+	if e.between().Odd {
+		least = oddStretch
+	}
 	high = math.Inf(1)
 	stretches := func(take func(a, b analysis.CurveInput, mean, se float64)) {
 		for i, a := range points {
 			for _, b := range points[i+1:] {
 				width := math.Log(b.Concurrency / a.Concurrency)
-				if b.Concurrency < unevenStretch*a.Concurrency {
+				if b.Concurrency < least*a.Concurrency {
 					continue
 				}
 				mean := 1 - math.Log(b.Residence/a.Residence)/width
@@ -192,14 +199,14 @@ func (e *evidence) kneeBracket(sure float64) (low, high float64, ok bool) {
 			}
 		}
 	}
-	stretches(func(_, b analysis.CurveInput, mean, se float64) {
-		if mean+sure*se < want {
-			high = min(high, b.Concurrency)
+	stretches(func(a, _ analysis.CurveInput, mean, se float64) {
+		if mean-sure*se > want {
+			low = max(low, a.Concurrency)
 		}
 	})
-	stretches(func(a, _ analysis.CurveInput, mean, se float64) {
-		if mean-sure*se > want && a.Concurrency < high {
-			low = max(low, a.Concurrency)
+	stretches(func(a, b analysis.CurveInput, mean, se float64) {
+		if mean+sure*se < want && a.Concurrency >= low {
+			high = min(high, b.Concurrency)
 		}
 	})
 	return low, high, low > 0 && !math.IsInf(high, 1)

@@ -236,6 +236,9 @@ func (e *evidence) confirm() *Order {
 	if bad == nil || bad.ClientLimited() || e.seenAgain(bad) {
 		return nil
 	}
+	if l := e.binding(); l != nil && l.Confidence.IsKnown() && !breaks(bad, l.BoundBy) && 1.1*l.High.Or(math.Inf(1)) < float64(bad.Concurrency) {
+		return nil // it cannot alter the answer
+	}
 	again := func(n int) bool {
 		return slices.ContainsFunc(e.steps, func(s analysis.Step) bool { return s.Concurrency == n && s.Purpose == purposeConfirm })
 	}

@@ -48,7 +48,7 @@ func (e *evidence) changed() (Change, bool) {
 		if off < changeErrors*contrastSE(runs, before, after, moment, scatter) {
 			continue
 		}
-		if e.onOneCurve(func(k int) bool { return !slices.Contains(before, k) }) {
+		if !othersToo(runs, e.steps[i].Concurrency, moment, ratio) && e.onOneCurve(func(k int) bool { return !slices.Contains(before, k) }) {
 			for _, k := range before {
 				e.levels[k] = nil
 			}
@@ -68,6 +68,21 @@ func (e *evidence) changed() (Change, bool) {
 		return c, true
 	}
 	return Change{}, false
+}
+
+// othersToo reports whether another load became quicker or slower as well at a moment.
+func othersToo(runs []analysis.Repeated, n, moment int, ratio float64) bool {
+	for i, r := range runs {
+		if r.Value == 0 || i < moment || r.Concurrency == float64(n) {
+			continue
+		}
+		for _, q := range runs[:moment] {
+			if q.Value > 0 && q.Concurrency == r.Concurrency && math.Abs(math.Log(r.Value/q.Value)) > suspectShift && (r.Value > q.Value) == (ratio > 1) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // repeats counts the runs of loads that were run before.
