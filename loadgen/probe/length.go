@@ -53,6 +53,9 @@ func (f *finder) counter(ctx context.Context) (prompt.Counter, string) {
 	p, model := f.Protocol, f.Model
 	for form := range tokenizeForms(p, model, "") {
 		n, err := f.tokenize(ctx, p, model, f.warmUp.Text, form)
+		if errors.Is(err, ErrTimeout) {
+			break
+		}
 		// One that leaves out the chat template or the begin mark disagrees.
 		if err == nil && (f.counted == 0 || math.Abs(float64(n-f.counted)) <= 1) {
 			return func(ctx context.Context, text string) (int, error) {
@@ -65,6 +68,9 @@ func (f *finder) counter(ctx context.Context) (prompt.Counter, string) {
 	}
 	return func(ctx context.Context, text string) (int, error) {
 		a, err := f.askPatiently(ctx, prompt.Request{Text: text, OutputTokens: 1})
+		if err == nil && a.promptTokens == 0 && a.torn {
+			err = errors.New("the answer broke off before the server's count of tokens")
+		}
 		if err != nil {
 			return 0, err
 		}
@@ -77,6 +83,7 @@ func (f *finder) calibrate(ctx context.Context) error {
 	if f.options.SkipCalibration || !f.options.Workload.Generated() {
 		return nil
 	}
+	f.asking = "a short request that counts the tokens of a prompt"
 	count, by := f.counter(ctx)
 	if count == nil {
 		f.warn("the server does not count prompt tokens: prompts are made at one token a word, and their true length is unknown")
@@ -86,6 +93,11 @@ func (f *finder) calibrate(ctx context.Context) error {
 	// Some dozen requests in a row may be more than a rate limit allows.
 	f.patience.until = time.Now().Add(max(f.options.Wait, time.Minute))
 	size, result, err := prompt.Calibrate(ctx, f.options.Workload, count)
+	if errors.Is(err, ErrContext) { // the refusal may have told how long the context is
+		if every := f.checkContext(ctx); every != nil {
+			return every
+		}
+	}
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()

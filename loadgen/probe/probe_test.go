@@ -137,7 +137,7 @@ func TestErrors(t *testing.T) {
 		{"error in the stream", func(f *fake, _ *loadgen.Target) { f.broken = "data: {\"error\":\"boom\"}\n\n" }, Options{}, ErrRefused, []string{"boom"}},
 		{"cut stream", func(f *fake, _ *loadgen.Target) {
 			f.broken = "data: {\"choices\":[{\"delta\":{\"content\":\"x\"}}]}\n\n"
-		}, Options{}, ErrRefused, []string{"finish mark"}},
+		}, Options{}, ErrCut, []string{"1 output events", "finish mark", "log"}},
 		{"nobody there", func(_ *fake, t *loadgen.Target) {
 			t.BaseURL = "http://user:" + secret + "@127.0.0.1:1/v1?key=" + secret
 		}, Options{}, ErrUnreachable, []string{"http://127.0.0.1:1/v1/models", "running"}},
