@@ -35,6 +35,7 @@ type bench struct {
 	key     loadgen.Secret
 	sim     *simserver.Server
 	found   *probe.Found
+	source  prompt.Source
 	engine  *loadgen.Engine
 	scraper *telemetry.Scraper
 	console *console
@@ -247,6 +248,7 @@ func (b *bench) prepareClient(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	b.source = source
 	if closer, ok := source.(io.Closer); ok {
 		b.onClose(func() { closer.Close() })
 	}

@@ -1,17 +1,22 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/capfind/capfind/analysis"
 	"github.com/capfind/capfind/internal/config"
+	"github.com/capfind/capfind/loadgen"
 	"github.com/capfind/capfind/report"
 	"github.com/capfind/capfind/sweep"
 )
@@ -152,9 +157,13 @@ func (a *app) printFile(path string) error {
 // outcome is how a finished measurement ends: nil, or the exit code for an
 // answer that is none.
 func outcome(r *sweep.Result) error {
-	switch r.Verdict {
-	case sweep.Interrupted:
+	if r.Verdict == sweep.Interrupted {
 		return outcomeError{code: exitInterrupted}
+	}
+	if nothingFits(r) {
+		return outcomeError{exitUsage, "not one request succeeded: " + firstFailure(r)}
+	}
+	switch r.Verdict {
 	case sweep.ClientLimited, sweep.Unstable:
 		return outcomeError{code: exitInconclusive}
 	case sweep.NotMet:
@@ -167,10 +176,20 @@ func outcome(r *sweep.Result) error {
 	return nil
 }
 
-// firstFailure is one message of what went wrong at the first step.
+// firstFailure is the message of what went wrong most often at the first step.
 func firstFailure(r *sweep.Result) string {
-	for class, message := range r.Steps[0].FailureExamples {
-		return fmt.Sprintf("%s: %s", class, message)
+	s := &r.Steps[0]
+	for _, class := range byCount(s) {
+		if message := s.FailureExamples[class]; message != "" {
+			return fmt.Sprintf("%s: %s", class, message)
+		}
 	}
 	return "the report says more"
+}
+
+// byCount lists the classes of a step's failures, the most frequent first.
+func byCount(s *analysis.Step) []loadgen.Class {
+	return slices.SortedFunc(maps.Keys(s.Failures), func(a, b loadgen.Class) int {
+		return cmp.Or(cmp.Compare(s.Failures[b], s.Failures[a]), cmp.Compare(a, b))
+	})
 }

@@ -131,12 +131,16 @@ func languageOf(r *sweep.Result) report.Language {
 // writeReport writes everything that is derived from a result into its
 // directory.
 func (b *bench) writeReport(r *sweep.Result) error {
+	changed := b.remark(r)
 	if b.sim != nil {
 		if l := b.sim.Lateness(); l.Events > 0 {
 			r.Environment.SimulatorLate = seconds64(l.P99)
-			if err := b.store.Save(r); err != nil {
-				return err
-			}
+			changed = true
+		}
+	}
+	if changed {
+		if err := b.store.Save(r); err != nil {
+			return err
 		}
 	}
 	cfg := b.file.Report

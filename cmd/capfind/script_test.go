@@ -68,6 +68,10 @@ func setup(e *testscript.Env) error {
 		e.Defer(func() { s.Close() })
 		e.Setenv(name, s.URL())
 	}
+	oddServers(e)
+	if err := os.WriteFile(filepath.Join(e.WorkDir, "lengths.jsonl"), lengths(), 0o644); err != nil {
+		return err
+	}
 	e.Setenv("NO_COLOR", "1")
 	demo, err := os.ReadFile("testdata/demo/result.json")
 	if err != nil {
