@@ -50,6 +50,11 @@ func sized(t *testing.T, drop bool, refusal string) (c ClientConfig, s *wireServ
 	return c, s
 }
 
+// dropped is how many entries of the client's data set were left out.
+func dropped(c ClientConfig) (n, of int, why string) {
+	return c.Source.(interface{ Dropped() (int, int, string) }).Dropped()
+}
+
 const (
 	refusedAfter = 20 * time.Millisecond
 	beyond       = `{"error":{"message":"This model's maximum context length is 1000 tokens."}}`
@@ -86,7 +91,7 @@ func TestTooLongIsDropped(t *testing.T) {
 	if first := &r.Samples[0]; first.Ready < refusedAfter || first.Intended != first.Ready {
 		t.Errorf("the refusal is among the waiting of request 0: intended %v, ready %v, sent %v", first.Intended, first.Ready, first.Sent)
 	}
-	n, of, why := c.Source.(prompt.Dropper).Dropped()
+	n, of, why := dropped(c)
 	if n != 8 || of != 64 || s.requests.Load() != 108 || !strings.Contains(why, "1000 tokens") {
 		t.Errorf("%d of %d dropped (%s), %d requests", n, of, why, s.requests.Load())
 	}
@@ -99,7 +104,7 @@ func TestOtherRefusalsDropNothing(t *testing.T) {
 	if r.Samples[0].Class != HTTP4xx {
 		t.Errorf("%+v", r.Samples[0])
 	}
-	if n, _, _ := c.Source.(prompt.Dropper).Dropped(); n != 0 {
+	if n, _, _ := dropped(c); n != 0 {
 		t.Errorf("%d dropped", n)
 	}
 }
@@ -115,7 +120,6 @@ func (s *talks) Request(int) (prompt.Request, error) {
 }
 
 func (s *talks) Drop(prompt.Request, string) bool { s.dropped = true; return true }
-func (s *talks) Dropped() (int, int, string)      { return 1, 2, "" }
 
 // TestConversationsTooLong: one that is too long from the start is replaced; one
 // that outgrows the context in a later turn ends there, which no other could help.

@@ -59,6 +59,11 @@ func twenty(w http.ResponseWriter, usage int) {
 	fmt.Fprintf(w, "data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}],\"usage\":{\"prompt_tokens\":100,\"completion_tokens\":%d}}\n\ndata: [DONE]\n\n", usage)
 }
 
+// huge is a data set of two prompts, the second of 9,000 words.
+func huge() []byte {
+	return fmt.Appendf(nil, "{\"prompt\":\"hello\"}\n{\"prompt\":%q}\n", strings.Repeat("word ", 9000))
+}
+
 // lengths is a data set of 16 prompts, every eighth of them 5,000 letters long.
 func lengths() []byte {
 	var b strings.Builder

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"slices"
 
@@ -11,12 +12,18 @@ import (
 	"github.com/capfind/capfind/sweep"
 )
 
+// droppable is a data set that leaves out prompts which are too long.
+type droppable interface {
+	Dropped() (n, of int, why string)
+	DropLonger(ctx context.Context, tokens int, count prompt.Counter, why string) error
+}
+
 // remark adds to a result's warnings what its reader must know of the prompts and
 // of how tokens were counted, and reports whether there was anything.
 func (b *bench) remark(r *sweep.Result) bool {
 	before := len(r.Warnings)
 	all := append(tokenRemarks(r.Steps), tooLongRemark(r, b.file.Workload))
-	if d, ok := b.source.(prompt.Dropper); ok {
+	if d, ok := b.source.(droppable); ok {
 		all = append(all, droppedRemark(d))
 	}
 	for _, text := range all {
@@ -79,7 +86,7 @@ func tooLongRemark(r *sweep.Result, w prompt.Config) string {
 
 // droppedRemark says how many entries of a data set were left out as too long;
 // empty where none was.
-func droppedRemark(d prompt.Dropper) string {
+func droppedRemark(d droppable) string {
 	n, of, why := d.Dropped()
 	if n == 0 {
 		return ""

@@ -69,8 +69,10 @@ func setup(e *testscript.Env) error {
 		e.Setenv(name, s.URL())
 	}
 	oddServers(e)
-	if err := os.WriteFile(filepath.Join(e.WorkDir, "lengths.jsonl"), lengths(), 0o644); err != nil {
-		return err
+	for name, data := range map[string][]byte{"lengths.jsonl": lengths(), "huge.jsonl": huge()} {
+		if err := os.WriteFile(filepath.Join(e.WorkDir, name), data, 0o644); err != nil {
+			return err
+		}
 	}
 	e.Setenv("NO_COLOR", "1")
 	demo, err := os.ReadFile("testdata/demo/result.json")

@@ -46,10 +46,9 @@ func (s *server) tokenize(ctx context.Context, p api.Protocol, model, text strin
 	return 0, s.fault(r)
 }
 
-// counter finds a way to have prompts counted: /tokenize where it agrees with
-// what the server counted for the warm-up request, else requests for one token;
-// nil where the server counts prompts nowhere.
-func (f *finder) counter(ctx context.Context) (prompt.Counter, string) {
+// tokenizer returns the server's own /tokenize, where it agrees with what the
+// server counted for the warm-up request; nil where there is none.
+func (f *finder) tokenizer(ctx context.Context) prompt.Counter {
 	p, model := f.Protocol, f.Model
 	for form := range tokenizeForms(p, model, "") {
 		n, err := f.tokenize(ctx, p, model, f.warmUp.Text, form)
@@ -60,8 +59,17 @@ func (f *finder) counter(ctx context.Context) (prompt.Counter, string) {
 		if err == nil && (f.counted == 0 || math.Abs(float64(n-f.counted)) <= 1) {
 			return func(ctx context.Context, text string) (int, error) {
 				return f.tokenize(ctx, p, model, text, form)
-			}, "the server's /tokenize"
+			}
 		}
+	}
+	return nil
+}
+
+// counter finds a way to have prompts counted: /tokenize, else requests for one
+// token; nil where the server counts prompts nowhere.
+func (f *finder) counter(ctx context.Context) (prompt.Counter, string) {
+	if count := f.tokenizer(ctx); count != nil {
+		return count, "the server's /tokenize"
 	}
 	if f.counted == 0 {
 		return nil, ""
@@ -78,8 +86,12 @@ func (f *finder) counter(ctx context.Context) (prompt.Counter, string) {
 	}, "the prompt_tokens of short requests"
 }
 
-// calibrate makes prompts of the length asked for.
+// calibrate makes prompts of the length asked for; of prompts that are given and
+// to be dropped where they are too long, it finds out who can tell.
 func (f *finder) calibrate(ctx context.Context) error {
+	if f.options.Workload.DropTooLong && f.ContextLength > 0 {
+		f.CountTokens = f.tokenizer(ctx)
+	}
 	if f.options.SkipCalibration || !f.options.Workload.Generated() {
 		return nil
 	}

@@ -45,6 +45,7 @@ type Found struct {
 	CountsUsage bool // the server counts output tokens; else events are counted
 	Sizer       prompt.Sizer
 	Calibration prompt.Calibration // zero where there was none
+	CountTokens prompt.Counter     // the server's own tokenizer, where prompts that exceed a known context are to be dropped; else nil
 
 	Notes    []string // what was found and done, for people: dropped parameters and the like
 	Warnings []string // what makes figures mean less than they seem

@@ -301,6 +301,29 @@ func TestTokenizeMustAgree(t *testing.T) {
 	}
 }
 
+// TestTokenizerForDropping: prompts of a file can be counted where they are to be
+// dropped and the context is known.
+func TestTokenizerForDropping(t *testing.T) {
+	o := Options{Workload: prompt.Config{Dataset: prompt.JSONL, DropTooLong: true}}
+	f := mustDiscover(t, vllm(t).start(), o)
+	if f.CountTokens == nil {
+		t.Fatal("no tokenizer")
+	}
+	defer f.server.client.CloseIdleConnections()
+	if n, err := f.CountTokens(t.Context(), "abcd efghij"); n != 3+7 || err != nil {
+		t.Errorf("%d tokens, %v", n, err)
+	}
+	unknown := vllm(t)
+	unknown.models = `{"data":[{"id":"m1","owned_by":"vllm"}]}`
+	if f := mustDiscover(t, unknown.start(), o); f.CountTokens != nil {
+		t.Error("a context that is not known")
+	}
+	o.Workload.DropTooLong = false
+	if f := mustDiscover(t, vllm(t).start(), o); f.CountTokens != nil {
+		t.Error("nothing is to be dropped")
+	}
+}
+
 // TestRateLimit: calibrating by requests may run into a limit, and waits.
 func TestRateLimit(t *testing.T) {
 	t.Parallel()

@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 )
 
 // maxEntries is how many entries of a file are used at most: beyond what any
@@ -26,9 +25,7 @@ type dataset struct {
 	offsets []int64
 	lengths []uint32
 
-	mu      sync.RWMutex
-	dropped map[int]bool
-	why     string // the last one was
+	drops
 }
 
 // openDataset checks the file to its end and returns the source.
@@ -152,40 +149,6 @@ func (d *dataset) place(i int) int {
 	return shuffled(d.c.Seed+uint64(i/n), i%n, n)
 }
 
-// fitting returns k, or where that entry was dropped the next one that was not.
-func (d *dataset) fitting(k int) (int, error) {
-	d.mu.RLock()
-	defer d.mu.RUnlock()
-	if len(d.dropped) == len(d.offsets) {
-		return 0, fmt.Errorf("%w: %s", ErrNoneFits, d.why)
-	}
-	for d.dropped[k] {
-		k = (k + 1) % len(d.offsets)
-	}
-	return k, nil
-}
-
-// Drop implements Dropper.
-func (d *dataset) Drop(r Request, why string) bool {
-	if !d.c.DropTooLong {
-		return false
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.dropped == nil {
-		d.dropped = map[int]bool{}
-	}
-	d.dropped[r.Entry], d.why = true, why
-	return true
-}
-
-// Dropped implements Dropper.
-func (d *dataset) Dropped() (n, of int, why string) {
-	d.mu.RLock()
-	defer d.mu.RUnlock()
-	return len(d.dropped), len(d.offsets), d.why
-}
-
 // shuffled returns where a permutation of 0..n-1 puts i, without keeping the
 // permutation: a four-round Feistel network over the next even power of two,
 // applied until the result is below n.
@@ -204,19 +167,29 @@ func shuffled(seed uint64, i, n int) int {
 	}
 }
 
+// record reads entry k.
+func (d *dataset) record(k int) (record, error) {
+	raw := make([]byte, d.lengths[k])
+	_, err := d.file.ReadAt(raw, d.offsets[k])
+	var r record
+	if err == nil {
+		r, err = d.parse(raw)
+	}
+	if err != nil {
+		return record{}, fmt.Errorf("data set %s at byte %d: %w (was the file changed during the run?)", d.c.Path, d.offsets[k], err)
+	}
+	return r, nil
+}
+
 // Request implements Source.
 func (d *dataset) Request(i int) (Request, error) {
-	k, err := d.fitting(d.place(i))
+	k, err := d.fitting(d.place(i), len(d.offsets))
 	if err != nil {
 		return Request{}, fmt.Errorf("data set %s: %w", d.c.Path, err)
 	}
-	raw := make([]byte, d.lengths[k])
-	if _, err := d.file.ReadAt(raw, d.offsets[k]); err != nil {
-		return Request{}, fmt.Errorf("data set %s at byte %d: %w (was the file changed during the run?)", d.c.Path, d.offsets[k], err)
-	}
-	r, err := d.parse(raw)
+	r, err := d.record(k)
 	if err != nil {
-		return Request{}, fmt.Errorf("data set %s at byte %d: %w (was the file changed during the run?)", d.c.Path, d.offsets[k], err)
+		return Request{}, err
 	}
 	request := Request{Text: r.text, Messages: r.messages, OutputTokens: d.outputTokens(r.outputTokens), Entry: k}
 	if d.c.Unique {

@@ -34,21 +34,6 @@ type Source interface {
 	Request(i int) (Request, error)
 }
 
-// Dropper is a Source that can leave out a prompt which turns out to be longer than
-// the model's context. It is safe for concurrent use.
-type Dropper interface {
-	// Drop leaves out the entry that r was made of, so that another one stands in
-	// its place from now on; why is what the server said. It does nothing and
-	// returns false where prompts are not to be dropped.
-	Drop(r Request, why string) bool
-	// Dropped returns how many entries were left out, of how many there are, and
-	// what the server said of the last of them.
-	Dropped() (n, of int, why string)
-}
-
-// ErrNoneFits says that every entry of a data set was dropped.
-var ErrNoneFits = errors.New("not one prompt of the data set fits the model's context")
-
 // New returns the source that c describes. size turns tokens into words where
 // prompts are generated; its zero value is one token a word. notes tell what a
 // person should know of the data set, such as lines that were skipped. A source
