@@ -21,6 +21,7 @@ const (
 	gcShareGate = 0.05 // share of the run spent in stop-the-world pauses
 
 	leastJudged = 500 * time.Millisecond // of a run
+	leastOfP99  = 100                    // requests: of fewer it is the slowest one
 	floorDelay  = 10 * time.Millisecond
 	floorCPU    = 200 * time.Millisecond
 	floorGC     = 50 * time.Millisecond
@@ -129,7 +130,7 @@ func slownessOf(run *loadgen.Run, residence float64) [slowGateCount]broken {
 	gate := max(floorDelay.Seconds(), delayGate*residence)
 	late := func(n Number, what string) broken {
 		v, ok := n.Value()
-		if !ok || v <= gate {
+		if !ok || v <= gate || !run.Load.DropSamples && len(run.Samples) < leastOfP99 {
 			return broken{}
 		}
 		return broken{v / gate, fmt.Sprintf("%s: p99 %.1f ms (gate %.1f ms): the client's machine is too busy", what, 1e3*v, 1e3*gate)}

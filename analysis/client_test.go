@@ -1,6 +1,7 @@
 package analysis
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -29,6 +30,7 @@ func TestFloorsOfTheClientGates(t *testing.T) {
 		{"little garbage", 600 * ms, loadgen.Health{GCPauseSeconds: known(0.049)}, false},
 		{"garbage, a small share", 60 * time.Second, loadgen.Health{GCPauseSeconds: known(2.9)}, false},
 		{"dispatch", 600 * ms, loadgen.Health{DispatchP99Seconds: known(0.011)}, true},
+		{"dispatch of few", 600 * ms, loadgen.Health{DispatchP99Seconds: known(0.5)}, false},
 		{"little dispatch", 600 * ms, loadgen.Health{DispatchP99Seconds: known(0.009)}, false},
 		{"stamps", 600 * ms, loadgen.Health{StampDelayP99Seconds: known(0.011)}, true},
 		{"little of stamps", 600 * ms, loadgen.Health{StampDelayP99Seconds: known(0.009)}, false},
@@ -36,11 +38,12 @@ func TestFloorsOfTheClientGates(t *testing.T) {
 		{"little lag", 600 * ms, loadgen.Health{ScheduleLagP99Seconds: known(0.009)}, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			run := steadyTalk(c.elapsed/2, c.elapsed/2)
-			run.Elapsed, run.Health = c.elapsed, c.health
-			for i := range run.Samples { // responses so short that the floor is the gate
-				run.Samples[i].End = run.Samples[i].Sent + ms
+			n := time.Duration(100)
+			if strings.HasSuffix(c.name, "of few") {
+				n = 99 // whose 99th percentile is the slowest of them
 			}
+			run := steadyTalk(slices.Repeat([]time.Duration{c.elapsed / n}, int(n))...)
+			run.Elapsed, run.Health = c.elapsed, c.health
 			if s := Summarize([]loadgen.Run{run}, Options{}); s.ClientLimited() != c.limited {
 				t.Errorf("limits %q", s.Client.Limits)
 			}

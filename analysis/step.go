@@ -4,6 +4,9 @@
 package analysis
 
 import (
+	"cmp"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/capfind/capfind/loadgen"
@@ -82,6 +85,13 @@ func (s *Step) Valid() bool {
 		}
 	}
 	return true
+}
+
+// FailureClasses lists the classes of the step's failures, the most frequent first.
+func (s *Step) FailureClasses() []loadgen.Class {
+	return slices.SortedFunc(maps.Keys(s.Failures), func(a, b loadgen.Class) int {
+		return cmp.Or(cmp.Compare(s.Failures[b], s.Failures[a]), cmp.Compare(a, b))
+	})
 }
 
 // ClientLimited reports whether a gate of the client's own health broke, so that

@@ -138,27 +138,44 @@ func (c *Client) Close() {
 	c.wire.close()
 }
 
-// Do sends the request and, in a conversation, its later turns.
+// Do sends the request and, in a conversation, its later turns. A prompt that is
+// too long for the model gives way to another where the source drops such.
 func (c *Client) Do(ctx context.Context, start time.Time, first Sample, emit func(*Sample)) error {
-	request, err := c.config.Source.Request(first.PromptIndex)
-	if err != nil {
-		return fmt.Errorf("prompt %d: %w", first.PromptIndex, err)
-	}
-	s := first
-	s.WantPromptTokens, s.WantOutputTokens = request.PromptTokens, request.OutputTokens
-	if len(request.Turns) == 0 {
-		_, err := c.request(ctx, start, &s, request, nil)
-		if err == nil {
-			emit(&s)
+	for {
+		request, err := c.config.Source.Request(first.PromptIndex)
+		if err != nil {
+			return fmt.Errorf("prompt %d: %w", first.PromptIndex, err)
 		}
-		return err
+		s := first
+		s.WantPromptTokens, s.WantOutputTokens = request.PromptTokens, request.OutputTokens
+		if len(request.Turns) > 0 {
+			s.Conversation = s.PromptIndex
+		}
+		err = c.converse(ctx, start, s, request, emit)
+		if err != errDropped {
+			return err
+		}
+		now := time.Since(start) // the refusal was no waiting of the slot's
+		if first.Intended == first.Ready {
+			first.Intended = now
+		}
+		first.Ready = now
 	}
-	s.Conversation = s.PromptIndex
-	return c.converse(ctx, start, s, request, emit)
 }
 
-// converse sends a conversation: each turn carries the real answers so far. It
-// ends early where a turn fails.
+// errDropped says that nothing was emitted, as the prompt was too long and dropped.
+var errDropped = errors.New("the prompt is dropped")
+
+// drops reports whether a request was refused as too long and its prompt is
+// dropped for that: by the model, or for its bytes by a gateway.
+func (c *Client) drops(s *Sample, request prompt.Request) bool {
+	d, ok := c.config.Source.(prompt.Dropper)
+	tooLong := s.Class == ContextOverflow || s.Status == http.StatusRequestEntityTooLarge
+	return ok && tooLong && d.Drop(request, s.Message)
+}
+
+// converse sends a request or a conversation: each turn carries the real answers
+// so far. It ends early where a turn fails.
 func (c *Client) converse(ctx context.Context, start time.Time, s Sample, request prompt.Request, emit func(*Sample)) error {
 	var history []api.Message
 	turns := request.Turns
@@ -168,6 +185,9 @@ func (c *Client) converse(ctx context.Context, start time.Time, s Sample, reques
 		answer, err := c.request(ctx, start, &s, request, history)
 		if err != nil {
 			return err
+		}
+		if turn == 0 && c.drops(&s, request) {
+			return errDropped
 		}
 		emit(&s)
 		if s.Class != Success || turn == len(turns) {

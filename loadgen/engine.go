@@ -317,7 +317,9 @@ func (r *runner) finish(ctx context.Context) Run {
 	switch {
 	case r.stopped:
 		run.End = EndStopped
-	case (ctx.Err() != nil || r.err != nil) && !complete:
+	case r.err != nil && !complete:
+		run.End = EndFailed
+	case ctx.Err() != nil && !complete:
 		run.End = EndCancelled
 	case r.drained:
 		run.End = EndDrained

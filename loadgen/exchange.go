@@ -152,7 +152,11 @@ func (x *exchange) event(e *api.Event) {
 	}
 	switch {
 	case e.Error != "":
-		x.fail(StreamError, e.Error)
+		class := StreamError
+		if _, tooLong := api.ContextOverflow(e.Error); tooLong {
+			class = ContextOverflow // SGLang and TGI say so within a stream of status 200
+		}
+		x.fail(class, e.Error)
 		return
 	case e.Malformed != "":
 		x.fail(Malformed, e.Malformed)
@@ -284,9 +288,12 @@ func (x *exchange) refused(resp *http.Response, l link) {
 	if said := api.ErrorText(text); said != "" {
 		message += ": " + said
 	}
+	_, tooLong := api.ContextOverflow(message)
 	switch code := resp.StatusCode; {
 	case code == http.StatusTooManyRequests:
 		x.fail(HTTP429, message)
+	case code >= 400 && tooLong:
+		x.fail(ContextOverflow, message)
 	case code >= 500:
 		x.fail(HTTP5xx, message)
 	case code == http.StatusUnauthorized, code == http.StatusPaymentRequired, code == http.StatusForbidden:

@@ -121,6 +121,10 @@ var oddities = []oddity{
 	{name: "500 whose body never comes", answer: hanging("HTTP/1.1 500 Internal Server Error\r\nContent-Length: 10\r\n\r\n"), class: HTTP5xx},
 	{name: "404", answer: status("404 Not Found", "", `{"detail":"Not Found"}`), class: HTTP4xx, said: "Not Found"},
 	{name: "413 before the body was read", answer: closing("HTTP/1.1 413 Payload Too Large\r\nConnection: close\r\n\r\n"), class: HTTP4xx, said: "413"},
+	{name: "400 for a prompt beyond the context", answer: status("400 Bad Request", "", `{"object":"error","message":"This model's maximum context length is 1000 tokens. However, you requested 1378 tokens."}`), class: ContextOverflow, said: "1000 tokens"},
+	{name: "500 for the same", answer: status("500 Internal Server Error", "", `{"error":{"code":500,"message":"the request exceeds the available context size, try increasing it"}}`), class: ContextOverflow},
+	{name: "the same in a stream of status 200", answer: say(sse("data:{\"error\":\"Input validation error: `inputs` must have less than 1024 tokens. Given: 1500\",\"error_type\":\"validation\"}\n\n")), class: ContextOverflow, said: "1024"},
+	{name: "429 whatever it says", answer: status("429 Too Many Requests", "", "prompt is too long"), class: HTTP429},
 	{name: "redirect", answer: status("307 Temporary Redirect", "Location: https://elsewhere.example/v1\r\n", ""), class: Redirect, said: "https://elsewhere.example/v1"},
 	{name: "202", answer: status("202 Accepted", "", "later"), class: Malformed, said: "202"},
 

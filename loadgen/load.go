@@ -60,6 +60,7 @@ const (
 	EndStopped   EndReason = "stopped"   // OnSample asked for it
 	EndDrained   EndReason = "drained"   // Load.Drain was closed: what was in flight finished
 	EndCancelled EndReason = "cancelled" // the context was cancelled
+	EndFailed    EndReason = "failed"    // a request could not be made at all; the error beside the run says why
 )
 
 // Run is what one load point gave.

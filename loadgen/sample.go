@@ -11,7 +11,8 @@ const (
 	HTTP429           Class = "http_429"
 	HTTP5xx           Class = "http_5xx"
 	HTTP4xx           Class = "http_4xx"
-	Denied            Class = "denied" // 401, 402 or 403: the key, its quota or its licence
+	Denied            Class = "denied"           // 401, 402 or 403: the key, its quota or its licence
+	ContextOverflow   Class = "context_overflow" // longer than the model's context: the prompt's fault, never the server's
 	TimeoutConnect    Class = "timeout_connect"
 	TimeoutFirstToken Class = "timeout_first_token"
 	TimeoutIdle       Class = "timeout_idle"
@@ -32,7 +33,17 @@ const (
 // ServerFailure reports whether the class counts as a failure of the server,
 // that is in the denominator of the success rate and not in its numerator.
 func (c Class) ServerFailure() bool {
-	return c != Success && c != Cancelled && c != ClientLimit
+	return c != Success && c != Cancelled && c != ClientLimit && c != ContextOverflow
+}
+
+// AnyLoad reports whether the class tells of what was sent, or where to, and
+// nothing of how much: the same request fails at any load.
+func (c Class) AnyLoad() bool {
+	switch c {
+	case HTTP4xx, Denied, ContextOverflow, Redirect, TLS, DNS:
+		return true
+	}
+	return false
 }
 
 // TokenSource says where a sample's output token count comes from.

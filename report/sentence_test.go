@@ -59,6 +59,17 @@ func TestSayAll(t *testing.T) {
 		{"success rate 0.6 % (3 of 500 requests) is below 95 % at 1 request in flight (2 runs together)", "并发 1 时成功率为 0.6 %（500 个请求中成功 3 个），低于 95 %（2 次运行合并）"},
 		{"throughput gain -7.7 % from 50 to 100 requests in flight (149.4 to 137.8 req/s) is below 20 %; that is -7.7 % per doubling",
 			"并发从 50 升到 100 时吞吐量增幅为 -7.7 %（149.4 → 137.8 req/s），低于 20 %；折合并发每翻一倍 -7.7 %"},
+		// What the program adds to a result's warnings, whose source is not looked through above.
+		{"5 of 40 prompts sent do not fit the model's context of 1000 tokens: they fail at any load and are in no rate; leave them out, counted, by --drop-too-long (workload.drop_too_long), or shorten them",
+			"发送的 40 条提示词中有 5 条超出模型的上下文（1000 个 token）：它们在任何负载下都会失败，不计入任何比率；可用 --drop-too-long（workload.drop_too_long）剔除并计数，或缩短它们"},
+		{"3 of 9 prompts sent do not fit the model's context: they fail at any load and are in no rate; lower input_len or output_len",
+			"发送的 9 条提示词中有 3 条超出模型的上下文：它们在任何负载下都会失败，不计入任何比率；请减小 input_len 或 output_len"},
+		{"8 of the data set's 64 prompts do not fit the model's context of 1000 tokens and were left out", "数据集的 64 条提示词中有 8 条超出模型的上下文（1000 个 token），已剔除"},
+		{"8 of the data set's 64 prompts do not fit the model's context and were left out", "数据集的 64 条提示词中有 8 条超出模型的上下文，已剔除"},
+		{"at 10 requests in flight: 8.0 tokens come in a chunk on average, and how many in the first is not known: TPOT is understated by about 11 % (gate 2 %)",
+			"并发 10 时：平均每块有 8.0 个 token，而第一块有多少未知：TPOT 被低估约 11 %（门限 2 %）"},
+		{"at 4 req/s: in 40 of 41 answers the server's count of output tokens contradicts its stream (210 tokens, where 20 is believable): the believable count is used",
+			"4 req/s 时：41 个应答中有 40 个，服务器的输出 token 计数与其流矛盾（称 210 个，可信的是 20 个）：采用可信的计数"},
 		// What a server said stays as it said it, also where it looks like a list.
 		{"at 50: 5 failed of 10; http_5xx: HTTP 503: busy; try later", "并发 50：10 个请求中失败 5 个；http_5xx: HTTP 503: busy; try later"},
 		{"the ladder stopped at 100 (success rate 90 % (9 of 10 requests) is below 95 % at 100 requests in flight; x), but the same step later passed",
@@ -197,6 +208,14 @@ var notShown = map[string]bool{
 	"the server's own words should say what it wants; extra_body and api change what is sent": true,
 	"check api and model; a model that reasons in secret needs a longer output_len":           true,
 	"the answer ended without a finish mark":                                                  true, "look at the server's log, or at a proxy in between": true,
+	"%s after %d output events, without a finish mark": true, "it ended after %d output events, without a finish mark": true,
+	"not done within %v": true, "raise timeouts.total (--timeout-total) if the model takes that long": true,
+	"no output within %v of sending": true, "raise timeouts.first_token (--timeout-first-token) if the model takes that long, or look at the server's log": true,
+	"silence of %v within the answer, after %d output events": true, "raise timeouts.idle (--timeout-idle) if the model pauses that long, or look at the server's log": true,
+	"lower input_len or output_len, or serve the model with a longer context": true,
+	// what the probe waits for
+	"the rest of the answer to %s, after %d output events": true, "the answer to ": true, " (%v at most)": true,
+	"a short request that counts the tokens of a prompt": true, "the warm-up request": true,
 	"context %d tokens": true, "telemetry at ": true, "no telemetry found": true, // the console's
 }
 

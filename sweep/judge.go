@@ -120,6 +120,12 @@ func stepBelow(prev []analysis.Step, concurrency int) *analysis.Step {
 func judgeSuccess(cur *analysis.Step, rules StopRules) *analysis.Stop {
 	v := cur.Verdict()
 	rate, ok := v.SuccessRate.Value()
+	if n := cur.Failures[loadgen.ContextOverflow]; !ok && n > 0 && rules.MinSuccessRate > 0 {
+		return &analysis.Stop{
+			Rule: RuleSuccess, Metric: "success rate", Unit: "share", Threshold: loadgen.Known(rules.MinSuccessRate),
+			Sentence: fmt.Sprintf("no request could be served at %s: %d of %d prompts do not fit the model's context", loadOf(cur), n, n),
+		}
+	}
 	if !ok || rules.MinSuccessRate <= 0 || rate >= rules.MinSuccessRate {
 		return nil
 	}

@@ -1,7 +1,6 @@
 package diagnosis
 
 import (
-	"cmp"
 	"fmt"
 	"maps"
 	"math"
@@ -26,11 +25,8 @@ func failed(s *analysis.Step, classes ...loadgen.Class) int {
 
 // failureList names the classes of a step's failures, the most frequent first.
 func failureList(s *analysis.Step) string {
-	classes := slices.SortedFunc(maps.Keys(s.Failures), func(a, b loadgen.Class) int {
-		return cmp.Or(cmp.Compare(s.Failures[b], s.Failures[a]), cmp.Compare(a, b))
-	})
 	var parts []string
-	for _, c := range classes {
+	for _, c := range s.FailureClasses() {
 		if c.ServerFailure() {
 			parts = append(parts, fmt.Sprintf("%d %s", s.Failures[c], c))
 		}

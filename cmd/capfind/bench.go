@@ -41,6 +41,7 @@ type bench struct {
 	key     loadgen.Secret
 	sim     *simhttp.Server
 	found   *probe.Found
+	source  prompt.Source
 	engine  *loadgen.Engine
 	scraper *telemetry.Scraper
 	console *terminal.Console
@@ -236,11 +237,15 @@ func (b *bench) prepareClient(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	b.source = source
 	if closer, ok := source.(io.Closer); ok {
 		b.onClose(func() { closer.Close() })
 	}
 	for _, note := range notes {
 		b.notice("%s", note)
+	}
+	if err := b.dropTooLong(ctx); err != nil {
+		return err
 	}
 	client, err := loadgen.NewClient(loadgen.ClientConfig{
 		Target: b.found.Target, APIKey: b.key, Protocol: b.found.Protocol, Options: b.found.Options, Source: source,
@@ -251,6 +256,23 @@ func (b *bench) prepareClient(ctx context.Context) error {
 	b.onClose(client.Close)
 	b.engine = loadgen.NewEngine(client)
 	return nil
+}
+
+// dropTooLong leaves out the prompts that the server's tokenizer says are longer
+// than the model's context; those that slip through are refused, and dropped then.
+func (b *bench) dropTooLong(ctx context.Context) error {
+	d, ok := b.source.(droppable)
+	if !ok || b.found.CountTokens == nil {
+		return nil
+	}
+	b.notice("counting the tokens of long prompts by the server's /tokenize")
+	limit := b.found.ContextLength
+	err := d.DropLonger(ctx, limit, b.found.CountTokens, fmt.Sprintf("longer than the model's context length (%d tokens)", limit))
+	if err != nil && ctx.Err() == nil {
+		b.notice("warning: %v; prompts that are too long are dropped as they are refused", err)
+		return nil
+	}
+	return err
 }
 
 // makeDirectory makes the result directory, if the run is new, and writes what

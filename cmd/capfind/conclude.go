@@ -56,9 +56,13 @@ func remedy(err error) string {
 // outcome is how a finished measurement ends: nil, or the exit code for an
 // answer that is none.
 func outcome(r *sweep.Result) error {
-	switch r.Verdict {
-	case sweep.Interrupted:
+	if r.Verdict == sweep.Interrupted {
 		return outcomeError{code: exitInterrupted}
+	}
+	if nothingFits(r) {
+		return outcomeError{exitUsage, "not one request succeeded: " + firstFailure(r)}
+	}
+	switch r.Verdict {
 	case sweep.ClientLimited, sweep.Unstable:
 		return outcomeError{code: exitInconclusive}
 	case sweep.NotMet:
@@ -71,10 +75,13 @@ func outcome(r *sweep.Result) error {
 	return nil
 }
 
-// firstFailure is one message of what went wrong at the first step.
+// firstFailure is the message of what went wrong most often at the first step.
 func firstFailure(r *sweep.Result) string {
-	for class, message := range r.Steps[0].FailureExamples {
-		return fmt.Sprintf("%s: %s", class, message)
+	s := &r.Steps[0]
+	for _, class := range s.FailureClasses() {
+		if message := s.FailureExamples[class]; message != "" {
+			return fmt.Sprintf("%s: %s", class, message)
+		}
 	}
 	return "the report says more"
 }
@@ -82,12 +89,16 @@ func firstFailure(r *sweep.Result) string {
 // writeReport writes everything that is derived from a result into its
 // directory.
 func (b *bench) writeReport(r *sweep.Result) error {
+	changed := b.remark(r)
 	if b.sim != nil {
 		if l := b.sim.Lateness(); l.Events > 0 {
 			r.Environment.SimulatorLate = loadgen.Known(l.P99.Seconds())
-			if err := b.store.Save(r); err != nil {
-				return err
-			}
+			changed = true
+		}
+	}
+	if changed {
+		if err := b.store.Save(r); err != nil {
+			return err
 		}
 	}
 	cfg := b.file.Report

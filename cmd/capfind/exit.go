@@ -6,6 +6,7 @@ import (
 	"github.com/capfind/capfind/cmd/capfind/flags"
 	"github.com/capfind/capfind/internal/config"
 	"github.com/capfind/capfind/loadgen/probe"
+	"github.com/capfind/capfind/loadgen/prompt"
 )
 
 // The exit codes. They are part of the interface: scripts rely on them.
@@ -41,7 +42,7 @@ func codeOf(err error) int {
 	case errors.Is(err, probe.ErrAuth):
 		return exitAuth
 	case errors.As(err, &usage), errors.As(err, &problems),
-		errors.Is(err, probe.ErrModel), errors.Is(err, probe.ErrContext):
+		errors.Is(err, probe.ErrModel), errors.Is(err, probe.ErrContext), errors.Is(err, prompt.ErrNoneFits):
 		return exitUsage
 	}
 	return exitFailure

@@ -69,6 +69,12 @@ func setup(e *testscript.Env) error {
 		e.Defer(func() { s.Close() })
 		e.Setenv(name, s.URL())
 	}
+	oddServers(e)
+	for name, data := range map[string][]byte{"lengths.jsonl": lengths(), "huge.jsonl": huge()} {
+		if err := os.WriteFile(filepath.Join(e.WorkDir, name), data, 0o644); err != nil {
+			return err
+		}
+	}
 	e.Setenv("NO_COLOR", "1")
 	demo, err := os.ReadFile("testdata/demo/result.json")
 	if err != nil {

@@ -3,6 +3,7 @@ package terminal
 import (
 	"fmt"
 	"io"
+	"math"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -127,7 +128,7 @@ func next(r *sweep.Result) string {
 	case sweep.Unstable:
 		return "measure again while nothing else uses the server; capfind soak shows how it changes over hours"
 	case sweep.FailedAtFirstStep:
-		return "begin with fewer requests in flight (--concurrency), or ask whether the threshold that broke fits this model"
+		return nextAfterFirst(r)
 	case sweep.NotReached:
 		if r.Command == "rate" {
 			return "try higher rates (--rates)"
@@ -135,6 +136,25 @@ func next(r *sweep.Result) string {
 		return "be content with that, or go on with more requests in flight (--concurrency)"
 	}
 	return ""
+}
+
+// nextAfterFirst says what to do where the first step failed already. What fails at
+// any load is no matter of how much is sent, and less than one request there is not.
+func nextAfterFirst(r *sweep.Result) string {
+	s := &analysis.Step{Concurrency: math.MaxInt}
+	if len(r.Steps) > 0 {
+		s = &r.Steps[0]
+	}
+	if classes := s.FailureClasses(); len(classes) > 0 && classes[0].AnyLoad() {
+		return fmt.Sprintf("%s fails at any load, so change what is sent and not how much: %s", classes[0], s.FailureExamples[classes[0]])
+	}
+	switch {
+	case r.Command == "rate":
+		return "begin with lower rates (--rates), or ask whether the threshold that broke fits this model"
+	case s.Concurrency <= 1:
+		return "one request at a time is too much already: ask whether the threshold that broke fits this model, or look at the server's log"
+	}
+	return "begin with fewer requests in flight (--concurrency), or ask whether the threshold that broke fits this model"
 }
 
 // ranOut reports whether requests failed for want of files or ports, which no

@@ -158,6 +158,30 @@ func TestUnfinishedAnswer(t *testing.T) {
 	}
 }
 
+// What fails at any load is not cured by less of it, and nobody is told to go below
+// one request at a time.
+func TestNextAfterTheFirstStep(t *testing.T) {
+	step := func(concurrency int, failures map[loadgen.Class]int) analysis.Step {
+		return analysis.Step{Concurrency: concurrency, Failures: failures, FailureExamples: map[loadgen.Class]string{loadgen.HTTP4xx: "HTTP 400: no such field"}}
+	}
+	for _, tt := range []struct {
+		command    string
+		step       analysis.Step
+		want, miss string
+	}{
+		{"sweep", step(10, nil), "begin with fewer requests", "any load"},
+		{"sweep", step(10, map[loadgen.Class]int{loadgen.HTTP429: 5, loadgen.HTTP4xx: 2}), "begin with fewer requests", "any load"},
+		{"sweep", step(10, map[loadgen.Class]int{loadgen.HTTP429: 2, loadgen.HTTP4xx: 5}), "http_4xx fails at any load, so change what is sent and not how much: HTTP 400: no such field", "fewer"},
+		{"sweep", step(1, nil), "one request at a time is too much", "fewer"},
+		{"rate", step(4096, nil), "begin with lower rates (--rates)", "fewer"},
+	} {
+		r := &sweep.Result{Command: tt.command, Complete: true, Answer: sweep.Answer{Verdict: sweep.FailedAtFirstStep, Steps: []analysis.Step{tt.step}}}
+		if got := next(r); !strings.Contains(got, tt.want) || strings.Contains(got, tt.miss) {
+			t.Errorf("%s at %d, %v: %q", tt.command, tt.step.Concurrency, tt.step.Failures, got)
+		}
+	}
+}
+
 // A verdict that is no answer yet says what to do; one that is does not.
 func TestNextStep(t *testing.T) {
 	for _, tt := range []struct {

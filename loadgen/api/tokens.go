@@ -84,7 +84,7 @@ func (t *Tokens) Count(want int) TokenCount {
 	switch {
 	case !c.Usage:
 		c.Tokens, c.First = t.outputs, min(t.outputs, 1)
-	case t.within.counts == t.outputs && t.outputs > 0 && t.within.first <= c.Tokens:
+	case t.within.counts == t.outputs && t.outputs > 0 && t.within.first <= c.Tokens && !t.allAlong(c.Tokens):
 		c.First = t.within.first
 	case t.hidden > 0 && !t.thought && t.hidden < c.Tokens:
 		c.First = t.hidden + 1 // reasoned in secret before the first word
@@ -102,6 +102,9 @@ const (
 	mostChunks    = 8
 )
 
+// allAlong reports whether the stream says n from its first output to its last.
+func (t *Tokens) allAlong(n int) bool { return t.within.stuck() && n == t.within.latest }
+
 // fits reports whether n tokens can be what came in the stream.
 func (t *Tokens) fits(n, want int) bool {
 	seen := n
@@ -109,7 +112,7 @@ func (t *Tokens) fits(n, want int) bool {
 		seen -= t.hidden
 	}
 	switch w := &t.within; {
-	case n <= 0, w.sums() && n >= w.latest, w.stuck() && n == w.latest:
+	case n <= 0, w.sums() && n >= w.latest, t.allAlong(n) && (n != t.outputs || t.size > mostText*n):
 		return false
 	case w.counts >= few && w.counts == t.outputs && !w.stuck() && n > 2*w.latest+few:
 		return false // far more than the same server had counted by the last output

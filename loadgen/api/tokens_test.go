@@ -86,6 +86,8 @@ func TestTokenCounts(t *testing.T) {
 		{"1 for a tool call", talk{chunks: 20, tools: true, last: 1}, 128, TokenCount{20, false, 1, 1}},
 
 		// Counts that only look odd.
+		{"all of them told with every chunk", talk{chunks: 20, text: "tok ", beside: so(20), last: 20}, 128, TokenCount{20, true, 1, 0}},
+		{"eight a chunk, each told by itself, and all in the end", talk{chunks: 8, text: long, beside: so(8), last: 64}, 128, TokenCount{64, true, 8, 0}},
 		{"each chunk's own in every chunk", talk{chunks: 20, text: "tok ", beside: so(1), last: 20}, 128, TokenCount{20, true, 1, 0}},
 		{"eight a chunk", talk{chunks: 8, text: strings.Repeat("tok ", 8), last: 64}, 128, TokenCount{64, true, 0, 0}},
 		{"eight a chunk, told in every chunk", talk{chunks: 8, text: strings.Repeat("tok ", 8), beside: each(8), last: 64}, 128, TokenCount{64, true, 8, 0}},

@@ -3,6 +3,7 @@ package probe
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"time"
@@ -16,53 +17,59 @@ type reply struct {
 	*response // body holds the text of an error only
 
 	outputs      int // events that carried output
-	outputTokens int // the server's count; 0 where it gave none
+	tokens       api.TokenCount
 	promptTokens int
 	first, last  time.Duration // arrival of the first and last output, from sent
 	plain        bool
-	proper       bool   // ended with a finish reason or the end mark
+	finished     bool   // a finish reason came
+	ended        bool   // the end mark came
+	torn         bool   // the connection broke off after the finish reason, so that the answer was whole
 	problem      string // an error inside the stream, or what could not be decoded
 }
 
-// ask sends one request to the model and reads the answer to its end mark. An
-// error means that there was no answer; a refusal is a reply with a status.
+// ask sends one request to the model and reads the answer to its end mark, within
+// the time-outs of the load. An error means that there was no whole answer; a
+// refusal is a reply with a status.
 func (s *server) ask(ctx context.Context, p api.Protocol, o api.Options, r prompt.Request) (*reply, error) {
 	body, err := p.Body(r, nil, o)
 	if err != nil {
 		return nil, err
 	}
-	bounded := ctx
-	if total := s.target.Timeouts.Total; total > 0 {
-		var cancel context.CancelFunc
-		bounded, cancel = context.WithTimeout(ctx, total)
-		defer cancel()
-	}
+	b := within(ctx, s.target.Timeouts, o.NoStream)
+	defer b.end()
+	defer s.waiting(func() string { return b.awaited(s.asking, o.NoStream) })()
 	sent := time.Now()
-	head, resp, err := s.start(bounded, http.MethodPost, api.PathFor(p, o.NoStream), body)
+	head, resp, err := s.start(b, http.MethodPost, api.PathFor(p, o.NoStream), body)
 	if err == nil {
 		defer resp.Body.Close()
 		a := &reply{response: head}
-		if err = a.readAll(resp.Body, p, sent); err == nil {
+		if err = a.readAll(resp.Body, p, r.OutputTokens, sent, b); err == nil {
+			s.heard = true
 			return a, nil
 		}
-		err = s.unreachable(head, err)
+		err = s.broken(a, err)
 	}
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
+	}
+	if l := b.overrun(); l != nil {
+		return nil, &Error{Kind: ErrTimeout, Method: head.method, URL: head.url, Text: l.text, Advice: l.advice}
 	}
 	return nil, err
 }
 
 // readAll reads the body: as an answer of the protocol where the status is 200,
-// else as the text of an error.
-func (a *reply) readAll(body io.Reader, p api.Protocol, sent time.Time) error {
+// else as the text of an error. What happens after the finish mark takes nothing
+// from the answer, here as under load.
+func (a *reply) readAll(body io.Reader, p api.Protocol, want int, sent time.Time, b *bounds) error {
 	if a.status != http.StatusOK {
 		var err error
 		a.body, err = io.ReadAll(io.LimitReader(body, answerMost))
 		return err
 	}
 	decoder := p.NewDecoder(mediaType(a.header), false)
-	now, ended := time.Duration(0), false
+	var tokens api.Tokens
+	now := time.Duration(0)
 	emit := func(e *api.Event) {
 		if e.Output {
 			if a.outputs++; a.outputs == 1 {
@@ -70,36 +77,45 @@ func (a *reply) readAll(body io.Reader, p api.Protocol, sent time.Time) error {
 			}
 			a.last = now
 		}
-		a.outputTokens = max(a.outputTokens, e.OutputTokens)
+		tokens.Add(e)
 		a.promptTokens = max(a.promptTokens, e.PromptTokens)
 		a.plain = a.plain || e.Plain
-		a.proper = a.proper || e.Finish || e.End
+		a.finished = a.finished || e.Finish
+		a.ended = a.ended || e.End
 		if a.problem == "" {
 			a.problem = e.Error + e.Malformed
 		}
-		ended = ended || e.End
 	}
 	buffer := make([]byte, 32<<10)
-	for !ended {
-		n, err := body.Read(buffer)
+	var err error
+	for !a.ended && err == nil {
+		var n int
+		n, err = body.Read(buffer)
 		now = time.Since(sent)
 		decoder.Feed(buffer[:n], emit)
 		if errors.Is(err, io.EOF) {
 			decoder.Close(emit)
-			return nil
 		}
-		if err != nil {
-			return err
-		}
+		b.heard(a.outputs, a.finished)
 	}
-	return nil
+	a.tokens = tokens.Count(want)
+	switch {
+	case err == nil, errors.Is(err, io.EOF):
+		return nil
+	case a.finished:
+		a.torn = errors.Is(err, io.ErrUnexpectedEOF)
+		return nil
+	}
+	return err
 }
 
-// counted returns the number of output tokens: the server's count, or else the
-// number of output events.
-func (a *reply) counted() int {
-	if a.outputTokens > 0 {
-		return a.outputTokens
+// broken words the end of an answer that broke off before its finish mark.
+func (s *server) broken(a *reply, err error) error {
+	e := s.unreachable(a.response, err).(*Error)
+	if hungUp(err) {
+		e.Kind = ErrCut
+		e.Text = fmt.Sprintf("%s after %d output events, without a finish mark", e.Text, a.outputs)
+		e.Advice = cutAdvice
 	}
-	return a.outputs
+	return e
 }

@@ -11,6 +11,8 @@ import (
 var (
 	ErrAuth        = errors.New("authentication refused")          // 401, 403
 	ErrUnreachable = errors.New("server unreachable")              // no connection, or no HTTP
+	ErrTimeout     = errors.New("the server does not answer")      // it took a request and was silent for longer than a time-out
+	ErrCut         = errors.New("the answer was cut short")        // the connection broke off within it
 	ErrModel       = errors.New("no such model")                   // the model is unknown, or none is there
 	ErrNotReady    = errors.New("server not ready")                // 429, 502, 503, 504 until the wait was over
 	ErrAPI         = errors.New("no known API at this address")    // nothing there speaks any of the protocols

@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"mime"
 	"net"
@@ -13,6 +14,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/capfind/capfind/loadgen"
@@ -30,6 +32,9 @@ type server struct {
 	client  *http.Client
 	keyed   bool // requests carry a key
 	secrets []string
+	heard   bool         // it has answered
+	asking  string       // what the request to the model is, for people
+	tell    func(string) // hears what is waited for; nil: nobody
 }
 
 func newServer(t loadgen.Target, key loadgen.Secret) (*server, error) {
@@ -102,9 +107,23 @@ func (s *server) post(ctx context.Context, path string, body any) (*response, er
 	return s.small(ctx, http.MethodPost, path, text)
 }
 
+// small is asked again where the answer was cut short.
 func (s *server) small(ctx context.Context, method, path string, body []byte) (*response, error) {
+	for again := 0; ; again++ {
+		r, err := s.once(ctx, method, path, body)
+		if again == retries || !errors.Is(err, ErrCut) {
+			return r, err
+		}
+		if err := pause(ctx, retryPause); err != nil {
+			return nil, err
+		}
+	}
+}
+
+func (s *server) once(ctx context.Context, method, path string, body []byte) (*response, error) {
 	bounded, cancel := context.WithTimeout(ctx, shortTimeout)
 	defer cancel()
+	defer s.waiting(func() string { return "an answer to " + method + " " + path + atMost(shortTimeout) })()
 	r, resp, err := s.start(bounded, method, path, body)
 	if err == nil {
 		defer resp.Body.Close()
@@ -115,6 +134,7 @@ func (s *server) small(ctx context.Context, method, path string, body []byte) (*
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
 	}
+	s.heard = s.heard || err == nil
 	return r, err
 }
 
@@ -172,10 +192,14 @@ func (s *server) unreachable(r *response, err error) error {
 	if outer := (*url.Error)(nil); errors.As(err, &outer) {
 		err = outer.Err // the outer error repeats method and URL
 	}
-	text := err.Error()
+	kind, text := ErrUnreachable, err.Error()
 	advice := "check base_url, and that the server is running"
 	var dns *net.DNSError
 	switch {
+	case s.heard && hungUp(err):
+		kind, advice = ErrCut, cutAdvice
+	case s.heard && errors.Is(err, context.DeadlineExceeded):
+		kind, text, advice = ErrTimeout, "no answer in time", "look at the server's log"
 	case errors.As(err, &dns): // which may be a timeout as well
 		advice = "check the host name in base_url, and that this machine can resolve names"
 	case errors.Is(err, context.DeadlineExceeded):
@@ -189,7 +213,15 @@ func (s *server) unreachable(r *response, err error) error {
 	case strings.Contains(text, "x509") || strings.Contains(text, "tls: "):
 		advice = "set ca_file to the authority that signed the server's certificate, or insecure_skip_verify"
 	}
-	return &Error{Kind: ErrUnreachable, Method: r.method, URL: r.url, Text: s.clean(text), Advice: advice}
+	return &Error{Kind: kind, Method: r.method, URL: r.url, Text: s.clean(text), Advice: advice}
+}
+
+const cutAdvice = "look at the server's log, or at a proxy in between"
+
+// hungUp reports whether the other side gave up the connection.
+func hungUp(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) ||
+		strings.Contains(err.Error(), "stream error:") || strings.Contains(err.Error(), "GOAWAY") // HTTP/2, whose errors net/http keeps to itself
 }
 
 // fault turns an answer that is no success into an error, by its status.
@@ -205,6 +237,12 @@ func (s *server) fault(r *response) *Error {
 	case notReady(r.status):
 		e.Kind = ErrNotReady
 		e.Advice = "wait until the model is loaded and the server takes requests"
+		if r.status == http.StatusTooManyRequests {
+			e.Advice = "wait until the server takes requests again, or raise its limit"
+			if asked := retryAfter(r.header); asked > 0 {
+				e.Advice = fmt.Sprintf("the server asks to wait %v, or raise its limit", asked.Round(time.Second))
+			}
+		}
 	case r.status >= 300 && r.status < 400:
 		e.Kind = ErrUnreachable
 		e.Text = "redirects to " + publicURL(r.header.Get("Location"))
@@ -250,11 +288,14 @@ func mediaType(h http.Header) string {
 	return media
 }
 
-// retryAfter returns the pause that an answer asks for, at most half a minute.
+// retryAfter returns the pause that an answer asks for, in seconds or by a date.
 func retryAfter(h http.Header) time.Duration {
-	seconds, err := strconv.ParseFloat(strings.TrimSpace(h.Get("Retry-After")), 64)
-	if err != nil || !(seconds > 0) {
-		return 0
+	asked := strings.TrimSpace(h.Get("Retry-After"))
+	if seconds, err := strconv.ParseFloat(asked, 64); err == nil && seconds > 0 && seconds < 1e9 {
+		return time.Duration(seconds * float64(time.Second))
 	}
-	return time.Duration(min(seconds, 30) * float64(time.Second))
+	if at, err := http.ParseTime(asked); err == nil {
+		return max(0, time.Until(at))
+	}
+	return 0
 }

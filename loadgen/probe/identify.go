@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"slices"
 	"strings"
@@ -136,6 +137,9 @@ func (s *server) identify(ctx context.Context) (*identity, error) {
 		r, err := s.get(ctx, recogniser.path)
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
+		}
+		if errors.Is(err, ErrTimeout) {
+			break // nor will it answer the next question of the kind
 		}
 		found := *id
 		if o := r.object(); err == nil && o != nil && recogniser.read(o, &found) {

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/capfind/capfind/loadgen/api"
 	"github.com/capfind/capfind/loadgen/prompt"
 )
 
@@ -23,12 +24,19 @@ func (f *finder) refusal(a *reply) *Error {
 	if a.status != http.StatusOK {
 		e := f.fault(a.response)
 		text := strings.ToLower(e.Text)
+		limit, tooLong := api.ContextOverflow(e.Text)
+		tooLong = tooLong && e.Kind != ErrNotReady && e.Kind != ErrAuth
 		switch {
 		case e.Kind == ErrAPI && strings.Contains(text, "model"), e.Kind == ErrRefused && unknownModel.MatchString(text):
 			e.Kind, e.Advice = ErrModel, "set model to one of: "+shortList(f.Models)
 		case e.Kind == ErrRefused && strings.Contains(text, "template"):
 			// A base model has no chat template: the next API may do.
 			e.Kind, e.Advice = ErrAPI, "set api: openai-completions, which needs no chat template"
+		case tooLong:
+			e.Kind, e.Advice = ErrContext, "lower input_len or output_len, or serve the model with a longer context"
+			if f.ContextLength == 0 {
+				f.ContextLength = limit
+			}
 		case e.Kind == ErrRefused:
 			e.Advice = "the server's own words should say what it wants; extra_body and api change what is sent"
 		}
@@ -40,8 +48,8 @@ func (f *finder) refusal(a *reply) *Error {
 		e.Text = f.clean(a.problem)
 	case a.outputs == 0:
 		e.Text, e.Advice = noOutput, "check api and model; a model that reasons in secret needs a longer output_len"
-	case !a.proper:
-		e.Text, e.Advice = "the answer ended without a finish mark", "look at the server's log, or at a proxy in between"
+	case !a.finished && !a.ended:
+		e.Kind, e.Text, e.Advice = ErrCut, fmt.Sprintf("it ended after %d output events, without a finish mark", a.outputs), cutAdvice
 	default:
 		return nil
 	}
@@ -51,9 +59,9 @@ func (f *finder) refusal(a *reply) *Error {
 // learn notes what the warm-up answer shows.
 func (f *finder) learn(a *reply) {
 	f.Streams = !a.plain
-	f.CountsUsage = a.outputTokens > 0
-	f.HoldsOutput = a.outputTokens == f.warmUp.OutputTokens
-	f.counted, f.answered = a.promptTokens, a.outputTokens
+	f.CountsUsage = a.tokens.Usage
+	f.HoldsOutput = a.tokens.Usage && a.tokens.Tokens == f.warmUp.OutputTokens
+	f.counted, f.answer = a.promptTokens, a
 	f.Buffered = a.buffered()
 }
 
@@ -62,10 +70,10 @@ func (f *finder) learn(a *reply) {
 // mean that something collected them.
 func (a *reply) buffered() bool {
 	const shortestGap, shortestWait = 200 * time.Microsecond, 20 * time.Millisecond
-	if a.plain || a.last < shortestWait || a.counted() < warmUpOutput/2 {
+	if a.plain || a.last < shortestWait || a.tokens.Tokens < warmUpOutput/2 {
 		return false
 	}
-	return (a.last-a.first)/time.Duration(a.counted()) < shortestGap
+	return (a.last-a.first)/time.Duration(a.tokens.Tokens) < shortestGap
 }
 
 // judge turns what the warm-up showed into notes and warnings.
@@ -84,13 +92,58 @@ func (f *finder) judge(ctx context.Context) error {
 	if f.Buffered {
 		f.warn("the answer came all at once at its end: something between here and the model (a proxy?) collects the stream, so TTFT is about E2E; switch its buffering off")
 	}
-	if !f.CountsUsage {
-		f.note("the server does not count output tokens: output events are counted instead")
+	if err := f.judgeCounts(ctx); err != nil {
+		return err
 	}
 	if f.Options.HoldOutputLength && f.CountsUsage && !f.HoldsOutput {
-		f.warn(fmt.Sprintf("the server does not hold the output length: %d tokens were asked for as a warm-up and %d came, so answers are as long as the model likes", f.warmUp.OutputTokens, f.answered))
+		f.warn(fmt.Sprintf("the server does not hold the output length: %d tokens were asked for as a warm-up and %d came, so answers are as long as the model likes", f.warmUp.OutputTokens, f.answer.tokens.Tokens))
 	}
 	return nil
+}
+
+// judgeCounts says how the server counts output tokens, and asks for more where it
+// can tell more.
+func (f *finder) judgeCounts(ctx context.Context) error {
+	if f.understates() > understateMost && f.askEveryChunk() {
+		if err := f.tryProtocol(ctx); err != nil {
+			return err
+		}
+	}
+	count := f.answer.tokens
+	switch {
+	case count.Doubted > 0:
+		f.warn(fmt.Sprintf("the server's count of output tokens contradicts its stream: %d by its count, %d output events, %d believed", count.Doubted, f.answer.outputs, count.Tokens))
+	case !f.CountsUsage:
+		f.note("the server does not count output tokens: output events are counted instead")
+	}
+	if f.understates() > understateMost {
+		f.warn(fmt.Sprintf("%.1f tokens come in a chunk, and the server does not say how many in the first: TPOT is understated",
+			float64(count.Tokens)/float64(f.answer.outputs)))
+	} else if f.Options.ContinuousUsageStat {
+		f.note("several tokens come in a chunk: the server is asked to count them in every one, so that TPOT leaves out those of the first")
+	}
+	return nil
+}
+
+// understateMost is by how much TPOT may be understated without a word.
+const understateMost = 0.02
+
+// understates is by how much TPOT will be understated because the first chunk's
+// tokens are not known: short by those beyond the first, of all after the first.
+func (f *finder) understates() float64 {
+	a := f.answer
+	if a.plain || a.outputs < 2 || a.tokens.First > 0 {
+		return 0
+	}
+	inFirst := float64(a.tokens.Tokens) / float64(a.outputs)
+	length := float64(cmp.Or(f.options.Workload.OutputLen, a.tokens.Tokens))
+	return max(0, (inFirst-1)/max(1, length-1))
+}
+
+// askEveryChunk has usage sent in every chunk, where the server can.
+func (f *finder) askEveryChunk() bool {
+	able := f.Kind == KindVLLM || f.Kind == KindSGLang
+	return able && strings.HasPrefix(f.Protocol.Name(), "openai") && !f.Options.NoUsage && turn(&f.Options.ContinuousUsageStat, true)
 }
 
 // checkContext refuses a workload of which every request would be too long.

@@ -46,25 +46,39 @@ func (s *server) tokenize(ctx context.Context, p api.Protocol, model, text strin
 	return 0, s.fault(r)
 }
 
-// counter finds a way to have prompts counted: /tokenize where it agrees with
-// what the server counted for the warm-up request, else requests for one token;
-// nil where the server counts prompts nowhere.
-func (f *finder) counter(ctx context.Context) (prompt.Counter, string) {
+// tokenizer returns the server's own /tokenize, where it agrees with what the
+// server counted for the warm-up request; nil where there is none.
+func (f *finder) tokenizer(ctx context.Context) prompt.Counter {
 	p, model := f.Protocol, f.Model
 	for form := range tokenizeForms(p, model, "") {
 		n, err := f.tokenize(ctx, p, model, f.warmUp.Text, form)
+		if errors.Is(err, ErrTimeout) {
+			break
+		}
 		// One that leaves out the chat template or the begin mark disagrees.
 		if err == nil && (f.counted == 0 || math.Abs(float64(n-f.counted)) <= 1) {
 			return func(ctx context.Context, text string) (int, error) {
 				return f.tokenize(ctx, p, model, text, form)
-			}, "the server's /tokenize"
+			}
 		}
+	}
+	return nil
+}
+
+// counter finds a way to have prompts counted: /tokenize, else requests for one
+// token; nil where the server counts prompts nowhere.
+func (f *finder) counter(ctx context.Context) (prompt.Counter, string) {
+	if count := f.tokenizer(ctx); count != nil {
+		return count, "the server's /tokenize"
 	}
 	if f.counted == 0 {
 		return nil, ""
 	}
 	return func(ctx context.Context, text string) (int, error) {
 		a, err := f.askPatiently(ctx, prompt.Request{Text: text, OutputTokens: 1})
+		if err == nil && a.promptTokens == 0 && a.torn {
+			err = errors.New("the answer broke off before the server's count of tokens")
+		}
 		if err != nil {
 			return 0, err
 		}
@@ -72,11 +86,16 @@ func (f *finder) counter(ctx context.Context) (prompt.Counter, string) {
 	}, "the prompt_tokens of short requests"
 }
 
-// calibrate makes prompts of the length asked for.
+// calibrate makes prompts of the length asked for; of prompts that are given and
+// to be dropped where they are too long, it finds out who can tell.
 func (f *finder) calibrate(ctx context.Context) error {
+	if f.options.Workload.DropTooLong && f.ContextLength > 0 {
+		f.CountTokens = f.tokenizer(ctx)
+	}
 	if f.options.SkipCalibration || !f.options.Workload.Generated() {
 		return nil
 	}
+	f.asking = "a short request that counts the tokens of a prompt"
 	count, by := f.counter(ctx)
 	if count == nil {
 		f.warn("the server does not count prompt tokens: prompts are made at one token a word, and their true length is unknown")
@@ -86,6 +105,11 @@ func (f *finder) calibrate(ctx context.Context) error {
 	// Some dozen requests in a row may be more than a rate limit allows.
 	f.patience.until = time.Now().Add(max(f.options.Wait, time.Minute))
 	size, result, err := prompt.Calibrate(ctx, f.options.Workload, count)
+	if errors.Is(err, ErrContext) { // the refusal may have told how long the context is
+		if every := f.checkContext(ctx); every != nil {
+			return every
+		}
+	}
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()

@@ -45,6 +45,7 @@ type Found struct {
 	CountsUsage bool // the server counts output tokens; else events are counted
 	Sizer       prompt.Sizer
 	Calibration prompt.Calibration // zero where there was none
+	CountTokens prompt.Counter     // the server's own tokenizer, where prompts that exceed a known context are to be dropped; else nil
 
 	Notes    []string // what was found and done, for people: dropped parameters and the like
 	Warnings []string // what makes figures mean less than they seem
@@ -68,7 +69,10 @@ type finder struct {
 	id       *identity
 	warmUp   prompt.Request
 	counted  int // prompt tokens of the warm-up request, by the server's count
-	answered int // output tokens of its answer, by the same
+	answer   *reply
+	torn     int // answers that broke off after their finish mark
+	again    int // requests that were sent again after a failure
+	failed   error
 }
 
 // Discover probes the target. It sends one warm-up request (two where the first
@@ -91,6 +95,8 @@ func Discover(ctx context.Context, t loadgen.Target, key loadgen.Secret, o Optio
 		began: now, until: now.Add(o.Wait), unconnected: o.WaitForStart, progress: o.Progress,
 	}}
 	f.Found.server = s
+	s.tell = o.Progress
+	defer func() { s.tell = nil }()
 	for _, step := range []func(context.Context) error{
 		f.identifyPatiently, f.settle, f.checkContext, f.judge, f.calibrate,
 	} {
@@ -98,6 +104,7 @@ func Discover(ctx context.Context, t loadgen.Target, key loadgen.Secret, o Optio
 			return nil, err
 		}
 	}
+	f.stumbled()
 	f.MetricsURL = s.metricsURL(ctx)
 	return &f.Found, ctx.Err()
 }
@@ -183,6 +190,7 @@ func (f *finder) settle(ctx context.Context) error {
 		return err
 	}
 	f.progress("sending a warm-up request")
+	f.asking = "the warm-up request"
 	for i, name := range names {
 		if f.Protocol, err = api.ByName(name); err != nil {
 			return err
@@ -240,24 +248,6 @@ func (f *finder) tryProtocol(ctx context.Context) error {
 			return err
 		}
 		f.Notes = append(f.Notes, notes...)
-	}
-}
-
-// askPatiently sends a request, waiting as long as the server says it is not
-// ready, and turns every refusal into an error.
-func (f *finder) askPatiently(ctx context.Context, r prompt.Request) (*reply, error) {
-	for {
-		a, err := f.ask(ctx, f.Protocol, f.Options, r)
-		if err != nil {
-			return nil, err
-		}
-		e := f.refusal(a)
-		if e == nil {
-			return a, nil
-		}
-		if err := f.patience.wait(ctx, e, retryAfter(a.header)); err != nil {
-			return nil, err
-		}
 	}
 }
 

@@ -137,7 +137,7 @@ func TestErrors(t *testing.T) {
 		{"error in the stream", func(f *fake, _ *loadgen.Target) { f.broken = "data: {\"error\":\"boom\"}\n\n" }, Options{}, ErrRefused, []string{"boom"}},
 		{"cut stream", func(f *fake, _ *loadgen.Target) {
 			f.broken = "data: {\"choices\":[{\"delta\":{\"content\":\"x\"}}]}\n\n"
-		}, Options{}, ErrRefused, []string{"finish mark"}},
+		}, Options{}, ErrCut, []string{"1 output events", "finish mark", "log"}},
 		{"nobody there", func(_ *fake, t *loadgen.Target) {
 			t.BaseURL = "http://user:" + secret + "@127.0.0.1:1/v1?key=" + secret
 		}, Options{}, ErrUnreachable, []string{"http://127.0.0.1:1/v1/models", "running"}},
@@ -298,6 +298,29 @@ func TestTokenizeMustAgree(t *testing.T) {
 	f := mustDiscover(t, server.start(), Options{})
 	if !f.Calibration.Within || server.requests() != f.Calibration.Probes+1 || math.Abs(f.Sizer.Overhead-7) > 0.5 {
 		t.Errorf("%d requests, %+v, %+v", server.requests(), f.Calibration, f.Sizer)
+	}
+}
+
+// TestTokenizerForDropping: prompts of a file can be counted where they are to be
+// dropped and the context is known.
+func TestTokenizerForDropping(t *testing.T) {
+	o := Options{Workload: prompt.Config{Dataset: prompt.JSONL, DropTooLong: true}}
+	f := mustDiscover(t, vllm(t).start(), o)
+	if f.CountTokens == nil {
+		t.Fatal("no tokenizer")
+	}
+	defer f.server.client.CloseIdleConnections()
+	if n, err := f.CountTokens(t.Context(), "abcd efghij"); n != 3+7 || err != nil {
+		t.Errorf("%d tokens, %v", n, err)
+	}
+	unknown := vllm(t)
+	unknown.models = `{"data":[{"id":"m1","owned_by":"vllm"}]}`
+	if f := mustDiscover(t, unknown.start(), o); f.CountTokens != nil {
+		t.Error("a context that is not known")
+	}
+	o.Workload.DropTooLong = false
+	if f := mustDiscover(t, vllm(t).start(), o); f.CountTokens != nil {
+		t.Error("nothing is to be dropped")
 	}
 }
 

@@ -49,12 +49,19 @@ const (
 	tellEvery = 10 * time.Second
 )
 
+// askedMost caps the pause before a server that is loading is asked again,
+// whatever it says itself: nobody knows when a model is loaded.
+const askedMost = 30 * time.Second
+
 // wait pauses before another try after err, for at least as long as the server
 // asked. It returns err where waiting makes no sense or would take too long.
 func (p *patience) wait(ctx context.Context, err error, asked time.Duration) error {
 	hopeful := errors.Is(err, ErrNotReady) || p.unconnected && errors.Is(err, ErrUnreachable)
-	pause, now := max(pollEvery, asked), time.Now()
-	if !hopeful || now.Add(pause).After(p.until) {
+	if e := (*Error)(nil); errors.As(err, &e) && e.Status != http.StatusTooManyRequests {
+		asked = min(asked, askedMost) // a limiter knows when it lets us in again
+	}
+	again, now := max(pollEvery, asked), time.Now()
+	if !hopeful || now.Add(again).After(p.until) {
 		return err
 	}
 	if now.Sub(p.told) >= tellEvery {
@@ -62,10 +69,5 @@ func (p *patience) wait(ctx context.Context, err error, asked time.Duration) err
 		p.progress(fmt.Sprintf("waiting for the server, %s so far, %s at most: %v",
 			now.Sub(p.began).Round(time.Second), p.until.Sub(p.began).Round(time.Second), err))
 	}
-	select {
-	case <-time.After(pause):
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return pause(ctx, again)
 }

@@ -33,6 +33,7 @@ type Config struct {
 	ThinkTime   time.Duration `yaml:"think_time,omitempty"`    // pause before each later turn
 	Path        string        `yaml:"path,omitempty"`          // of the data set, relative to the config file
 	MaxBadLines int           `yaml:"max_bad_lines,omitempty"` // bad lines skipped before it is an error
+	DropTooLong bool          `yaml:"drop_too_long,omitempty"` // sharegpt, jsonl: leave out, and count, prompts that are longer than the model's context
 	Seed        uint64        `yaml:"seed"`                    // 0: new for every run, and recorded
 	Unique      bool          `yaml:"unique"`                  // every prompt differs from its first words on, so that no prefix cache helps; false: repeat as data sets and other tools do
 	HoldOutput  bool          `yaml:"hold_output"`             // ask for exactly output_len tokens where the server can (ignore_eos, min_tokens)
@@ -81,6 +82,9 @@ func (c Config) Validate() []Problem {
 	}
 	if c.ThinkTime > 0 && c.Turns < 2 {
 		add("think_time", "there is no later turn to think before: set turns to at least 2, or remove it")
+	}
+	if c.DropTooLong && c.Generated() {
+		add("drop_too_long", "the data set %s makes prompts of the length asked for: lower input_len or output_len instead", c.Dataset)
 	}
 	if c.MaxBadLines < 0 {
 		add("max_bad_lines", "%d is negative: 0 allows none", c.MaxBadLines)

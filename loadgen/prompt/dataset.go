@@ -24,6 +24,8 @@ type dataset struct {
 	file    *os.File
 	offsets []int64
 	lengths []uint32
+
+	drops
 }
 
 // openDataset checks the file to its end and returns the source.
@@ -165,18 +167,31 @@ func shuffled(seed uint64, i, n int) int {
 	}
 }
 
+// record reads entry k.
+func (d *dataset) record(k int) (record, error) {
+	raw := make([]byte, d.lengths[k])
+	_, err := d.file.ReadAt(raw, d.offsets[k])
+	var r record
+	if err == nil {
+		r, err = d.parse(raw)
+	}
+	if err != nil {
+		return record{}, fmt.Errorf("data set %s at byte %d: %w (was the file changed during the run?)", d.c.Path, d.offsets[k], err)
+	}
+	return r, nil
+}
+
 // Request implements Source.
 func (d *dataset) Request(i int) (Request, error) {
-	k := d.place(i)
-	raw := make([]byte, d.lengths[k])
-	if _, err := d.file.ReadAt(raw, d.offsets[k]); err != nil {
-		return Request{}, fmt.Errorf("data set %s at byte %d: %w (was the file changed during the run?)", d.c.Path, d.offsets[k], err)
-	}
-	r, err := d.parse(raw)
+	k, err := d.fitting(d.place(i), len(d.offsets))
 	if err != nil {
-		return Request{}, fmt.Errorf("data set %s at byte %d: %w (was the file changed during the run?)", d.c.Path, d.offsets[k], err)
+		return Request{}, fmt.Errorf("data set %s: %w", d.c.Path, err)
 	}
-	request := Request{Text: r.text, Messages: r.messages, OutputTokens: d.outputTokens(r.outputTokens)}
+	r, err := d.record(k)
+	if err != nil {
+		return Request{}, err
+	}
+	request := Request{Text: r.text, Messages: r.messages, OutputTokens: d.outputTokens(r.outputTokens), Entry: k}
 	if d.c.Unique {
 		open := nonce(d.c.Seed, i)
 		mark := strings.Join(open[:], " ") + "\n\n"

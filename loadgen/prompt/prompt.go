@@ -17,6 +17,7 @@ type Request struct {
 	PromptTokens int             // length asked for, in tokens; 0 where the dataset does not say
 	OutputTokens int             // output length asked for, in tokens; at least 1
 	Turns        []Turn          // further turns of the same conversation; nil for a single request
+	Entry        int             // number of the data set's entry that it was made of, for Drop
 }
 
 // Turn is a later turn of a conversation.

@@ -103,7 +103,7 @@ func (w *watch) count(x *loadgen.Sample) {
 		w.anyGood, w.silent = true, 0
 		return
 	}
-	if x.Index < straightFailures {
+	if x.Index < straightFailures && server {
 		w.first++
 	}
 	// A load that was asked for goes on whatever the server answers, but not against
