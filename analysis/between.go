@@ -11,7 +11,8 @@ import (
 // Between is how much runs of the same load differ beyond what chance within
 // them explains: a relative standard deviation that all runs of a server share.
 type Between struct {
-	Tau  float64 // share of the value
+	Tau  float64 // share of the value, as intervals take it
+	Seen float64 // the same as seen, before caution
 	Dof  float64 // degrees of freedom that it rests on, the prior's included
 	Free float64 // of these, what repeats of the same loads gave
 	Odd  bool    // the loads lie off every curve by more than runs differ: the server's throughput has a shape of its own
@@ -27,7 +28,7 @@ const (
 )
 
 // Restless reports whether runs differ by so much that a reader should know.
-func (b Between) Restless() bool { return b.Tau >= wanderTau }
+func (b Between) Restless() bool { return b.Seen >= wanderTau }
 
 // variance is the part of a figure's variance that lies between runs.
 func (b Between) variance(value float64) float64 {
@@ -95,11 +96,12 @@ func SpreadBetween(runs []Repeated, off Scatter) Between {
 		}
 	}
 	tau := math.Sqrt(sum / total)
+	seen := tau
 	if data := total - priorDof; tau > 2*relativeSE && data > 0 {
 		r, k := off.Neighbours, max(data, 2)
 		tau *= math.Sqrt((1 + r) / (1 - r) * k / distuv.ChiSquared{K: k}.Quantile(cautious))
 	}
-	return Between{Tau: tau, Dof: total, Free: free, Odd: odd}
+	return Between{Tau: tau, Seen: seen, Dof: total, Free: free, Odd: odd}
 }
 
 // heterogeneity is Cochran's Q of the logarithms of runs of one load, and by how

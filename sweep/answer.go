@@ -15,8 +15,12 @@ import (
 // answer is what the evidence says: the same for a search that is done and for one
 // that was ended early.
 func (e *evidence) answer(h History) Answer {
+	told := e.all
+	if i := e.refusedFrom(); i >= 0 {
+		told = e.all[:e.since+i] // what came then says nothing of the load
+	}
 	a := Answer{
-		Steps: e.all, Ladder: ladderOf(h.Steps, e.all), Peak: analysis.PeakOf(h.Steps), Efficiency: analysis.EfficiencyOf(h.Steps),
+		Steps: e.all, Ladder: ladderOf(told), Peak: analysis.PeakOf(h.Steps), Efficiency: analysis.EfficiencyOf(h.Steps),
 		Limits: e.limits(), Search: e.search(h),
 	}
 	a.Limit = binding(a.Limits)
@@ -30,7 +34,7 @@ func (e *evidence) answer(h History) Answer {
 	if curve := e.curve(); curve.Model != "" || len(curve.Refusals) > 0 {
 		a.Curve = &curve
 	}
-	if len(h.Steps) > 0 {
+	if len(h.Steps) > 0 && len(told) == len(e.all) {
 		b := diagnosis.Diagnose(e.steps, diagnosis.Context{Limits: a.Limits, Curve: a.Curve, Server: h.Server, Deaths: deaths(h.Crashes)})
 		a.Bottleneck = &b
 	}
@@ -57,7 +61,7 @@ func (e *evidence) search(h History) *Search {
 		s.Drift, s.Changes, s.Doubts = true, append(s.Changes, c), append(s.Doubts, c.Sentence)
 	}
 	b := e.between()
-	s.RunSpread = loadgen.Known(b.Tau)
+	s.RunSpread = loadgen.Known(b.Seen)
 	if h.End != nil {
 		s.Notes = append(s.Notes, fmt.Sprintf("ended early: %s; what is still only bracketed would need more", h.End.Why))
 	}
@@ -319,17 +323,16 @@ func (e *evidence) remarks(a *Answer) []string {
 		out = append(out, c.Sentence)
 	}
 	if b := e.between(); a.Limit != nil && b.Free > 0 && b.Restless() {
-		out = append(out, fmt.Sprintf("the server's speed differed by %s from run to run, which is why the interval is no narrower", percent(math.Round(b.Tau*100)/100)))
+		out = append(out, fmt.Sprintf("the server's speed differed by %s from run to run, which is why the interval is no narrower", percent(math.Round(b.Seen*100)/100)))
 	}
 	return out
 }
 
-// ladderOf is what the guide's ladder alone says. told are the same steps with what
-// chance has stopped cleared.
-func ladderOf(steps, told []analysis.Step) Ladder {
+// ladderOf is what the guide's ladder alone says.
+func ladderOf(steps []analysis.Step) Ladder {
 	var l Ladder
 	for i := range steps {
-		step := &told[i]
+		step := &steps[i]
 		if step.Phase != analysis.PhaseLadder {
 			continue
 		}

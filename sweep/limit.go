@@ -419,26 +419,41 @@ func (e *evidence) alive() *Order {
 	return o
 }
 
-// refusedAll says in words that the server stopped accepting requests for good,
-// whatever their number: a key, a quota or a licence came to its end. Empty where it
-// did not.
-func (e *evidence) refusedAll() string {
+// refusedFrom is the index of the step from which on the server accepted nothing any
+// more, whatever the load: a key, a quota or a licence came to its end. -1 where it did
+// not. Only what worked before can have ended.
+func (e *evidence) refusedFrom() int {
 	completed := 0
 	for i := range e.steps {
 		s := &e.steps[i]
-		denied := s.Failures[loadgen.Denied]
-		again := s.Purpose == purposeAlive && s.Whole.Completed == 0
-		if completed+s.Whole.Completed > 0 && (denied > 0 || again) {
-			done := completed + s.Whole.Completed
-			for j := i + 1; j < len(e.steps); j++ {
-				done += e.steps[j].Whole.Completed
-			}
-			if denied > 0 {
-				return deniedWords(done, s.FailureExamples[loadgen.Denied])
-			}
-			return refusedWords(done, s)
-		}
 		completed += s.Whole.Completed
+		switch {
+		case completed == 0:
+		case s.Failures[loadgen.Denied] > 0:
+			return i
+		case s.Purpose == purposeAlive && s.Whole.Completed == 0:
+			// Those before it that had no success either, and the one in which it began.
+			for i > 0 && !e.steps[i-1].Passed() {
+				i--
+			}
+			return i
+		}
 	}
-	return ""
+	return -1
+}
+
+// refusedAll says that in words; empty where it did not happen.
+func (e *evidence) refusedAll() string {
+	from := e.refusedFrom()
+	if from < 0 {
+		return ""
+	}
+	completed := 0
+	for i := range e.all {
+		completed += e.all[i].Whole.Completed
+	}
+	if said := e.steps[from].FailureExamples[loadgen.Denied]; e.steps[from].Failures[loadgen.Denied] > 0 {
+		return deniedWords(completed, said)
+	}
+	return refusedWords(completed, &e.steps[len(e.steps)-1])
 }
