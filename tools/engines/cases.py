@@ -286,7 +286,7 @@ def point(kind, case, n, figure, what, repeats):
             d = v[figure + "_seconds"]
             half = 1.96 * (d.get("se") or 0)
             out["answer"] = f"{d['mean'] * 1e3:.3g} ms (± {half * 1e3:.2g})"
-            out["verdict"] = "right" if d["mean"] - half <= high and d["mean"] + half >= low else "wrong"
+            out["verdict"] = "none" if found.result["verdict"] == "client_limited" else "right" if d["mean"] - half <= high and d["mean"] + half >= low else "wrong"
             share = (steps[0].get("lengths") or {}).get("cached_share")
             server = (steps[0].get("server") or {}).get("prefix_hit_rate")
             said = share if share is not None else server
