@@ -182,7 +182,7 @@ def overflow(kind, name, options, input_len):
         found = finder.run("sweep", engine, {"target": {"api": "openai-completions"}, "workload": {"input_len": input_len, "output_len": 16}}, f"{kind.name}-{name}")
         told = next((l for l in found.stderr.splitlines() if "context" in l and not l.strip().startswith("openai")), "")
         out = base_row(kind, name, f"prompts of {input_len} tokens, longer than the context", found)
-        out.update(truth="every request is refused", answer=told.strip().rpartition("input_len: ")[2][:160] or f"exit {found.code}", verdict="right" if found.code == 2 and told else "wrong", flags=options)
+        out.update(truth="every request is refused", answer=told.strip().rpartition("input_len: ")[2][:240] or f"exit {found.code}", verdict="right" if found.code == 2 and told else "wrong", flags=options)
         return out
 
 
