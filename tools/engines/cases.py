@@ -222,7 +222,7 @@ def loading(kind, name, options, waits):
         out = base_row(kind, name, "begun while the engine loads", found)
         steps = found.result.get("steps") or []
         rate = steps[0]["whole"]["success_rate"] if steps else None
-        told = next((l.strip() for l in found.stderr.splitlines() if "refused" in l or "waiting" in l or "not ready" in l), "")
+        told = next((l.strip().rpartition("base_url: ")[2] for l in found.stderr.splitlines() if "refused" in l or "not ready" in l), "")
         out.update(truth=f"/health says {first or 'nothing: it does not listen yet'}", flags=options,
                    answer=(f"waits, then {rate:.0%} of {steps[0]['num_prompts']} succeed" if rate is not None else told or f"exit {found.code}"))
         out["verdict"] = "right" if (rate == 1 if first == 503 else rate is None and found.code == 1 and told or rate == 1) else "wrong"
