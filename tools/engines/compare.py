@@ -69,7 +69,7 @@ def points(engine, brute, repeats):
         a, b = [[r[n] for r in figures[w]] for w in ("vllm bench serve", "capfind run")]
         noise = max(max(a) - min(a), max(b) - min(b))
         off = statistics.fmean(b) - statistics.fmean(a)
-        gap.append(f"{n} {off / statistics.fmean(a):+.1%}" + (" (beyond the spread)" if abs(off) > noise else ""))
+        gap.append(f"{n} {off / statistics.fmean(a):+.1%}" + (" (beyond the spread)" if len(a) > 2 and abs(off) > noise else ""))
     return "\n".join(lines) + f"\n\ncapfind's whole-run figures against vllm bench serve's, {10 * N} requests at {N} in flight: " + ", ".join(gap) + "."
 
 
@@ -120,7 +120,7 @@ def limits(engine, brute, a, repeats):
             rows.append({"tool": name, "answer": "could not be installed", "note": str(e).splitlines()[0]})
             continue
         time.sleep(1)
-        rows.append({"tool": name, "answer": answer, "requests": f"{served(engine) - before:.0f}", "seconds": f"{seconds:.0f}", "CPU seconds": f"{cpu:.1f}", "MB installed": f"{megabytes:.0f}", "note": note})
+        rows.append({"tool": name, "answer": answer, "requests": f"{served(engine) - before:.0f}", "seconds": seconds, "CPU seconds": f"{cpu:.1f}", "MB installed": f"{megabytes:.0f}", "note": note})
         print(f"    {rows[-1]}", file=sys.stderr, flush=True)
     passes += brute.passes(grid, repeats // 2)
     cases.enclose(brute, case, passes, threshold)

@@ -73,5 +73,5 @@ def listed():
     ]
 
 
-SHORT_FORM = ("slots-chat", "kv", "overflow", "overlong", "speculative", "loading", "gone")
+SHORT_FORM = ("slots-chat", "kv", "overflow", "overlong", "speculative", "loading")
 KIND = LlamaCpp
