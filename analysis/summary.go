@@ -70,12 +70,13 @@ func summarize(parts []part, load loadgen.Load, good *Goodput) Summary {
 	}
 	sum.DurationSeconds = loadgen.Known(t.seconds)
 	sum.MeanInFlight = loadgen.Known(t.inFlightSeconds / t.seconds)
-	if t.sent > 0 {
-		sum.MeanResidenceSeconds = loadgen.Known(t.residence / float64(t.sent))
+	if t.timed > 0 {
+		sum.MeanResidenceSeconds = loadgen.Known(t.residence / float64(t.timed))
 	}
 	perSuccess := 1 / t.seconds // rate per success counted
 	if t.windowed && t.residence > 0 {
-		perSuccess = t.inFlightSeconds / t.seconds / t.residence
+		// Those without a time count as long as the others.
+		perSuccess = t.inFlightSeconds / t.seconds / t.residence * float64(t.timed) / float64(t.sent)
 	}
 	rate := func(count float64) Number { return loadgen.Known(count * perSuccess) }
 	sum.RequestThroughput = rate(float64(t.completed))
@@ -108,12 +109,12 @@ func peakOver(peak Number, mean float64) Number {
 type tally struct {
 	good *Goodput
 
-	completed, failed, cancelled, sent, goodRequests int
-	seconds, inFlightSeconds, residence              float64
-	inputTokens, outputTokens, peakInFlight          int
-	peakTokens                                       Number
-	source                                           string
-	windowed, reasoned                               bool
+	completed, failed, cancelled, sent, timed, goodRequests int
+	seconds, inFlightSeconds, residence                     float64
+	inputTokens, outputTokens, peakInFlight                 int
+	peakTokens                                              Number
+	source                                                  string
+	windowed, reasoned                                      bool
 
 	ttft, tpot, e2e, ttftIntended, e2eIntended, ttftAnswer, perRequest []float64
 	gaps                                                               []uint32
@@ -122,13 +123,22 @@ type tally struct {
 func (t *tally) add(p *part) {
 	t.seconds += p.length().Seconds()
 	t.inFlightSeconds += inFlightSeconds(p.run, p.from, p.to)
+	for _, x := range p.run.Stalls { // nobody kept the load up then
+		if from, to := max(x.From, p.from), min(x.To, p.to); to > from {
+			t.seconds -= (to - from).Seconds()
+			t.inFlightSeconds -= inFlightSeconds(p.run, from, to)
+		}
+	}
 	t.peakInFlight = max(t.peakInFlight, peakInFlight(p.run, p.from, p.to))
 	t.peakTokens = larger(t.peakTokens, peakTokenRate(p.run, p.from, p.to))
 	t.cancelled += p.cancelled
 	t.windowed = t.windowed || p.steady
 	for _, s := range p.cohort {
-		if r, ok := s.Residence(); ok {
+		if s.WasSent {
 			t.sent++
+		}
+		if r, ok := s.Residence(); ok {
+			t.timed++
 			t.residence += r.Seconds()
 		}
 		if s.Class != loadgen.Success {

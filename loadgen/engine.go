@@ -312,7 +312,7 @@ func (r *runner) sleep(d time.Duration) bool {
 
 // finish builds the run's result once all workers are done.
 func (r *runner) finish(ctx context.Context) Run {
-	run := Run{Load: r.load, Started: r.started, Elapsed: r.elapsed, Samples: r.samples, End: EndComplete}
+	run := Run{Load: r.load, Started: r.started, Elapsed: r.elapsed, Samples: r.samples, End: EndComplete, Stalls: r.stalls.seen}
 	complete := r.exhausted && !r.cut
 	switch {
 	case r.stopped:

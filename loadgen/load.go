@@ -71,4 +71,8 @@ type Run struct {
 	End     EndReason
 	Samples []Sample // in order of completion
 	Health  Health
+	Stalls  []Stall // when this process stood still
 }
+
+// Stall is a stretch between two offsets of a run in which the process was not run.
+type Stall struct{ From, To time.Duration }

@@ -13,15 +13,12 @@ const (
 	stallFrom = 200 * time.Millisecond
 )
 
-// stretch is a time between two offsets.
-type stretch struct{ from, to time.Duration }
-
 // stalls are the stretches in which this process stood still during a run.
 type stalls struct {
 	now  func() time.Duration
 	mu   sync.Mutex
 	beat time.Duration // when it was last seen to run
-	seen []stretch
+	seen []Stall
 }
 
 // watch keeps the beat until stop is called.
@@ -53,7 +50,7 @@ func (s *stalls) tick() {
 	defer s.mu.Unlock()
 	now := s.now()
 	if now-s.beat >= stallFrom {
-		s.seen = append(s.seen, stretch{s.beat, now})
+		s.seen = append(s.seen, Stall{s.beat, now})
 	}
 	s.beat = now
 }
@@ -69,7 +66,7 @@ func (s *stalls) touch(from, to time.Duration) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i := len(s.seen) - 1; i >= 0; i-- {
-		if x := s.seen[i]; x.from < to && from < x.to {
+		if x := s.seen[i]; x.From < to && from < x.To {
 			return true
 		}
 	}

@@ -198,7 +198,7 @@ var notSaid = map[string]bool{
 var notShown = map[string]bool{
 	"%s: %.3g s per request, more than with more in flight: the server was still warming up": true, // points that a fit left out
 	"%s: %.3g s per request where %.3g would fit the others: something disturbed it":         true,
-	"too many concurrent": true, "server busy": true, "kv cache": true, "context size has been exceeded": true, // a server's own words
+	"too many concurrent": true, "server busy": true, "currently busy": true, "kv cache": true, "context size has been exceeded": true, // a server's own words
 	"share of arrivals piling up": true, // a metric, of which the page shows the sentence
 	// what a step is measured for, and the search's own account of it
 	"%d requests in flight, %d requests: %s": true, "ended early: %s; what is still only bracketed would need more": true,

@@ -114,18 +114,32 @@ func (d *figures) turnedAway() (Bottleneck, bool) {
 	return b, true
 }
 
-// turned counts the requests of a step that were turned away.
-func turned(s *analysis.Step) int { return failed(s, loadgen.HTTP429, loadgen.HTTP5xx) }
+// turned counts the requests of a step that were turned away. vLLM says of some
+// only inside a stream that it had begun that it cannot take them.
+func turned(s *analysis.Step) int {
+	n := failed(s, loadgen.HTTP429, loadgen.HTTP5xx)
+	if blamesLoad(s.FailureExamples[loadgen.StreamError]) {
+		n += failed(s, loadgen.StreamError)
+	}
+	return n
+}
 
 // saysFull reports whether the server's own words blame how much it has to do, not
 // how often it is asked.
 func saysFull(s *analysis.Step) bool {
-	for _, c := range []loadgen.Class{loadgen.HTTP429, loadgen.HTTP5xx} {
-		text := strings.ToLower(s.FailureExamples[c])
-		for _, word := range []string{"overload", "queue", "too many concurrent", "server busy"} {
-			if strings.Contains(text, word) {
-				return true
-			}
+	for _, c := range []loadgen.Class{loadgen.HTTP429, loadgen.HTTP5xx, loadgen.StreamError} {
+		if blamesLoad(s.FailureExamples[c]) {
+			return true
+		}
+	}
+	return false
+}
+
+func blamesLoad(said string) bool {
+	said = strings.ToLower(said)
+	for _, word := range []string{"overload", "queue", "too many concurrent", "server busy", "currently busy"} {
+		if strings.Contains(said, word) {
+			return true
 		}
 	}
 	return false

@@ -80,13 +80,14 @@ class Client:
             b["prompt"] = text
         return b
 
-    def prompt(self):
+    def prompt(self, later):
+        """The text of a request, or of a later turn of a conversation, and the length of its answer."""
         p = self.plan
         if self.lines:
             self.taken += 1
             line = self.lines[self.taken % len(self.lines)]
             return self.some(4) + " " + line["prompt"], line["output_len"]
-        n = max(1, p["input_len"] - self.extra)
+        n = max(1, p["input_len"] - (0 if later else self.extra))
         if p.get("prefix_len"):
             return " " + self.rng.choice(self.prefixes) + " " + self.some(n), p["output_len"]
         return " " + self.some(n), p["output_len"]
@@ -148,7 +149,7 @@ class Client:
                 await asyncio.sleep(0.005)
             await asyncio.sleep(k / n * (samples[0]["end"] - samples[0]["sent"]) if samples else 0)
             while not stop.is_set():
-                text, output = self.prompt()
+                text, output = self.prompt(later=bool(history))
                 s = await self.request(self.body(text, history, output))
                 samples.append(s)
                 if self.plan.get("turns", 1) > 1:

@@ -69,7 +69,7 @@ def points(engine, brute, repeats):
         a, b = [[r[n] for r in figures[w]] for w in ("vllm bench serve", "capfind run")]
         noise = max(max(a) - min(a), max(b) - min(b))
         off = statistics.fmean(b) - statistics.fmean(a)
-        gap.append(f"{n} {off / statistics.fmean(a):+.1%}" + (" (beyond the spread)" if abs(off) > noise else ""))
+        gap.append(f"{n} {off / statistics.fmean(a):+.1%}" + (" (beyond the spread)" if len(a) > 2 and abs(off) > noise else ""))
     return "\n".join(lines) + f"\n\ncapfind's whole-run figures against vllm bench serve's, {10 * N} requests at {N} in flight: " + ", ".join(gap) + "."
 
 
@@ -120,7 +120,7 @@ def limits(engine, brute, a, repeats):
             rows.append({"tool": name, "answer": "could not be installed", "note": str(e).splitlines()[0]})
             continue
         time.sleep(1)
-        rows.append({"tool": name, "answer": answer, "requests": f"{served(engine) - before:.0f}", "seconds": f"{seconds:.0f}", "CPU seconds": f"{cpu:.1f}", "MB installed": f"{megabytes:.0f}", "note": note})
+        rows.append({"tool": name, "answer": answer, "requests": f"{served(engine) - before:.0f}", "seconds": seconds, "CPU seconds": f"{cpu:.1f}", "MB installed": f"{megabytes:.0f}", "note": note})
         print(f"    {rows[-1]}", file=sys.stderr, flush=True)
     passes += brute.passes(grid, repeats // 2)
     cases.enclose(brute, case, passes, threshold)
@@ -147,13 +147,13 @@ def tool(name):
     return install.venv(name, install.packages(TOOLS[name]), stamp=[TOOLS[name]]).parent
 
 
-def timed(command, folder):
+def timed(command, folder, offline=True):
     """Runs a tool on the client's core for LONGEST seconds at most: (output, seconds, CPU seconds, finished)."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     _, core = servers.cores()
     began = time.monotonic()
-    env = {**os.environ, "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "COLUMNS": "200", "NO_COLOR": "1"}
+    env = {**os.environ, **({"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"} if offline else {}), "COLUMNS": "200", "NO_COLOR": "1"}
     with open(folder / "output.txt", "w") as out:
         p = subprocess.Popen(servers.pinned(core, command), stdout=out, stderr=out, stdin=subprocess.DEVNULL, cwd=folder, env=env, start_new_session=True)
         finished = True
@@ -181,7 +181,7 @@ def by_evalscope(engine, threshold):
          "--dataset", "random", "--min-prompt-length", WORK["input_len"], "--max-prompt-length", WORK["input_len"], "--max-tokens", WORK["output_len"], "--min-tokens", WORK["output_len"],
          "--extra-args", '{"ignore_eos": true}', "--stream", "--parallel", 2, "--number", 20, "--sla-auto-tune", "--sla-variable", "parallel", "--sla-params", sla, "--sla-num-runs", 1,
          "--sla-number-multiplier", 10, "--sla-upper-bound", 128], install.CACHE / "runs" / "compare-evalscope")
-    found = re.findall(r"\|\s*avg_ttft[^|]*\|[^|]*\|\s*(\d+)", text) or re.findall(r"(?:Max Satisfied|Satisfied)\D*(\d+)", text)
+    found = re.findall(r"avg_ttft <= [^│|]*[│|]\s*(\d+)", text)
     return (found[-1] if found else "none"), seconds, cpu, install.size(install.CACHE / "evalscope"), "" if finished else f"ended after {LONGEST} s"
 
 
@@ -194,8 +194,10 @@ def by_guidellm(engine, threshold):
          "--tokenizer", json.dumps({"kind": "hf_auto", "model": str(engine.folder)}),
          "--data", json.dumps({"kind": "synthetic_text", "prompt_tokens": WORK["input_len"], "output_tokens": WORK["output_len"]}), "--disable-console-interactive"],
         install.CACHE / "runs" / "compare-guidellm")
-    found = re.findall(r"(?:concurrency|streams)\D{0,40}?(\d+)", text[-6000:], re.I)
-    return (found[-1] if found and finished else "none"), seconds, cpu, install.size(install.CACHE / "guidellm"), "half of the requests within the limit, 15 s a probe" + ("" if finished else f"; ended after {LONGEST} s")
+    found = re.findall(r"Goodput search .{0,200}?(?:is|at) (\d+) streams[.,]", text, re.S)
+    probes = sorted({int(n) for n in re.findall(r"concurrent@(\d+)\): completed", text)})
+    note = f"half of the requests within the limit, probes of 15 s: {' '.join(map(str, probes)) or 'none'}" + ("" if finished else f"; ended after {LONGEST} s")
+    return (found[-1] if found else "none"), seconds, cpu, install.size(install.CACHE / "guidellm"), note
 
 
 def by_aiperf(engine, threshold):
@@ -203,7 +205,11 @@ def by_aiperf(engine, threshold):
     text, seconds, cpu, finished = timed(
         [python / "aiperf", "profile", "--model", engine.model_name, "--url", f"http://127.0.0.1:{engine.port}", "--endpoint-type", "completions", "--streaming", "--tokenizer", engine.folder,
          "--isl", WORK["input_len"], "--isl-stddev", 0, "--osl", WORK["output_len"], "--osl-stddev", 0, "--extra-inputs", "ignore_eos:true", "--use-server-token-count", "--ui-type", "none",
-         "--request-count", 10 * N, "--search-recipe", "max-concurrency-under-sla", "--search-sla", f"time_to_first_token:avg:le:{threshold * 1e3:.0f}", "--no-auto-plot"],
-        install.CACHE / "runs" / "compare-aiperf")
-    found = re.findall(r"concurrency\D{0,20}(\d+)", text[-6000:])
-    return (found[-1] if found and finished else "none"), seconds, cpu, install.size(install.CACHE / "aiperf"), "" if finished else f"ended after {LONGEST} s"
+         "--request-count", 10 * N, "--search-space", "phases.profiling.concurrency:1,128:int", "--search-planner", "monotonic-sla", "--search-metric", "output_token_throughput",
+         "--search-direction", "maximize", "--search-max-iterations", 15, "--search-sla", f"time_to_first_token:avg:le:{threshold * 1e3:.0f}", "--no-auto-plot"],
+        install.CACHE / "runs" / "compare-aiperf", offline=False)
+    history = next(iter(sorted((install.CACHE / "runs" / "compare-aiperf").rglob("search_history.json"))), None)
+    tried = json.loads(history.read_text())["iterations"] if history else []
+    held = max((t["variation_values"]["phases.profiling.concurrency"] for t in tried if t["feasible"]), default=None)
+    note = f"{len(tried)} probes of {10 * N} requests" + ("" if finished else f"; ended after {LONGEST} s, when {held} had held")
+    return (held if finished and held else "none"), seconds, cpu, install.size(install.CACHE / "aiperf"), note

@@ -10,6 +10,7 @@ where the packages cannot be had.
 
 import argparse
 import json
+import signal
 import sys
 import time
 import traceback
@@ -17,6 +18,7 @@ import traceback
 import cases
 import install
 import table
+import truth
 
 
 def main():
@@ -27,6 +29,7 @@ def main():
     p.add_argument("--repeats", type=int, help="passes by brute force over the grid")
     p.add_argument("--docs", help="the page whose tables are replaced")
     a = p.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the engine is ended too
     try:
         if a.what == "compare":
             import compare
@@ -38,6 +41,7 @@ def main():
 
 
 def engine(a):
+    truth.Brute.share = 0.5 if a.short else 1.0
     suite = __import__("on_" + a.what)
     kind, repeats = suite.KIND, a.repeats or (2 if a.short else 4)
     kind({})  # installs

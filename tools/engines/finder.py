@@ -76,6 +76,7 @@ class Running:
         with open(self.folder / "stderr.txt", "w") as copy:
             for line in self.process.stderr:
                 copy.write(line)
+                copy.flush()
                 self.lines.append(line.rstrip())
 
     def wait_for(self, word, seconds=120):

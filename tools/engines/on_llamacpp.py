@@ -44,7 +44,7 @@ def cached(low, high):
 
 def listed():
     prefix = {"dataset": "shared_prefix", "prefix_len": 160, "prefixes": 2, "input_len": 16, "output_len": 8}
-    chat = {"dataset": "conversation", "turns": 4, "input_len": 40, "output_len": 16}
+    chat = {"dataset": "conversation", "turns": 4, "input_len": 60, "output_len": 16}
     waits = dict(by="ttft", causes=("slots",))
     return [
         Limit("slots-chat", "--parallel 8, chat: TTFT ≤ {T}", {"n_parallel": 8}, {"input_len": 60, "output_len": 16}, near=12, api="chat", **waits),
@@ -73,5 +73,5 @@ def listed():
     ]
 
 
-SHORT_FORM = ("slots-chat", "kv", "overflow", "overlong", "speculative", "loading", "gone")
+SHORT_FORM = ("slots-chat", "kv", "overflow", "overlong", "speculative", "loading")
 KIND = LlamaCpp

@@ -7,6 +7,7 @@ from servers import VLLM
 
 SHORT = {"input_len": 16, "output_len": 24}
 NO_CACHE = {"--no-enable-prefix-caching": True}
+SMALL_CACHE = {"--max-num-seqs": 32, "--max-model-len": 256, "--block-size": 32, "--num-gpu-blocks-override": 32, **NO_CACHE}
 
 
 def listed():
@@ -17,10 +18,9 @@ def listed():
         Limit("gain", "--max-num-seqs 16: each doubling gains 20 %", {"--max-num-seqs": 16}, SHORT, by="throughput_gain", near=16, causes=slots, grid=(0.375, 0.5, 0.75, 1, 1.25, 1.5, 2)),
         Limit("ttft", "--max-num-seqs 8, completions: TTFT ≤ {T}", {"--max-num-seqs": 8}, SHORT, by="ttft", near=12, causes=slots),
         Limit("ttft-chat", "--max-num-seqs 8, chat: TTFT ≤ {T}", {"--max-num-seqs": 8}, {"input_len": 60, "output_len": 16}, by="ttft", near=12, causes=slots, api="chat"),
-        Limit("kv", "a KV cache of 2048 tokens, requests of 320: it is not full", {"--max-num-seqs": 32, "--block-size": 32, "--num-gpu-blocks-override": 64, **NO_CACHE},
-              {"input_len": 64, "output_len": 256}, by="resources", near=7, causes=("kv_cache",), grid=(0.6, 0.72, 0.86, 1, 1.15, 1.3, 1.6)),
-        Limit("kv-ttft", "the same cache: TTFT ≤ {T}", {"--max-num-seqs": 32, "--block-size": 32, "--num-gpu-blocks-override": 64, **NO_CACHE},
-              {"input_len": 64, "output_len": 256}, by="ttft", near=12, causes=("kv_cache",)),
+        Limit("kv", "a KV cache of 1024 tokens, requests of 128: it is never full", SMALL_CACHE, {"input_len": 32, "output_len": 96}, by="resources", near=10, causes=("kv_cache",),
+              grid=(0.6, 0.8, 1, 1.2, 1.4, 1.6)),
+        Limit("kv-ttft", "the same cache: TTFT ≤ {T}", SMALL_CACHE, {"input_len": 32, "output_len": 96}, by="ttft", near=16, causes=("kv_cache",)),
         lambda kind, repeats: cases.overflow(kind, "overflow", {}, 1200),
         lambda kind, repeats: cases.overlong(kind, "overlong", {}, 1500),
         Limit("eos", "answers that end by themselves (hold_output: false): TTFT ≤ {T}", {"--max-num-seqs": 8}, {"input_len": 24, "output_len": 64, "hold_output": False}, by="ttft", near=12,
