@@ -25,6 +25,7 @@ type Sizing struct {
 	PricePerHour float64 // of one replica; 0: no costs
 	Currency     string  // printed with costs; empty: $
 	Concurrency  int     // in flight per replica; 0: the recommendation's upper end, or the burst-safe figure where that is lower
+	Curve        *Curve  // of the throughputs; nil, or one that claims no model: straight lines between the steps
 }
 
 // DefaultSizing returns the guide's growth and no spare replica.
@@ -92,6 +93,7 @@ func PlanReplicas(steps []Step, rec Recommendation, demands []Demand, z Sizing) 
 		return p
 	}
 	c := newCapacity(steps)
+	c.curve = z.Curve
 	at, why := c.at(n)
 	if why != "" {
 		p.Refusals = append(p.Refusals, why)
@@ -209,6 +211,7 @@ func (p *Plan) assume(z Sizing, rec Recommendation, n float64) []string {
 
 // capacity is what a replica was measured to do, by concurrency.
 type capacity struct {
+	curve   *Curve          // may be nil
 	points  []capacityPoint // ascending concurrency, one each
 	invalid []int           // steps that passed but whose figures break a law
 }
@@ -258,8 +261,20 @@ func newCapacity(steps []Step) *capacity {
 }
 
 // at interpolates linearly in the time in system, which is exact where each
-// request slows the others evenly and where a queue grows.
+// request slows the others evenly and where a queue grows. Where a curve is claimed
+// it tells the time in system: between two steps there may be a knee, which no straight
+// line knows.
 func (c *capacity) at(n float64) (capacityPoint, string) {
+	p, why := c.between(n)
+	if c.curve != nil && why == "" {
+		if x, ok := c.curve.Throughput(n).Value(); ok && x > 0 {
+			p.residence = n / x
+		}
+	}
+	return p, why
+}
+
+func (c *capacity) between(n float64) (capacityPoint, string) {
 	beside := ""
 	if len(c.invalid) > 0 {
 		beside = fmt.Sprintf(" (the steps at %v passed, but their figures do not hold)", c.invalid)

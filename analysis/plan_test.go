@@ -68,6 +68,28 @@ func TestPlanByHand(t *testing.T) {
 	}
 }
 
+// 32 slots of 146 ms: steps at 20 and at 50 lie either side of the knee, and a straight
+// line between them would take a third off what a replica does there.
+func TestPlanKnowsTheKneeBetweenTwoSteps(t *testing.T) {
+	steps := []Step{measured(20, 20/0.146), measured(50, 32/0.146)}
+	rec := Recommendation{Low: loadgen.Known(28), High: loadgen.Known(32)}
+	curve := &Curve{Model: modelSlots, Parameters: map[string]float64{"a": 0.146, "slots": 32}, FromConcurrency: 20, ToConcurrency: 50}
+	for _, c := range []struct {
+		curve *Curve
+		at    int
+		x     float64
+	}{
+		{curve, 32, 32 / 0.146},
+		{curve, 25, 25 / 0.146},
+		{curve, 40, 32 / 0.146},
+		{&Curve{}, 32, 32 / (0.146 + 12.0/30*(50*0.146/32-0.146))}, // nothing claimed: a straight line
+	} {
+		p := PlanReplicas(steps, rec, nil, Sizing{Concurrency: c.at, Curve: c.curve})
+		near(t, "requests/s of a replica", p.Replica.RequestThroughput, c.x, 1e-6)
+		near(t, "time in system", p.Replica.ResidenceSeconds, float64(c.at)/c.x, 1e-6)
+	}
+}
+
 func TestPlanWithAQueueAndSmallLimits(t *testing.T) {
 	// Time in system 2 s up to 20, 4 s at 40: 3 s in between.
 	steps := []Step{measured(10, 5), measured(20, 10), measured(40, 10)}

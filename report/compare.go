@@ -280,7 +280,7 @@ func (c *Comparison) costs() {
 			if !s.PricePerHour.IsKnown() || s.Result.Recommendation == nil {
 				return analysis.Number{}, analysis.Number{}, false
 			}
-			plan := analysis.PlanReplicas(s.Result.Steps, *s.Result.Recommendation, nil, analysis.Sizing{PricePerHour: s.PricePerHour.Or(0)})
+			plan := analysis.PlanReplicas(s.Result.Steps, *s.Result.Recommendation, nil, analysis.Sizing{PricePerHour: s.PricePerHour.Or(0), Curve: s.Result.Curve})
 			return plan.CostPerMillion, analysis.Number{}, false
 		})
 }

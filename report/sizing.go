@@ -27,13 +27,13 @@ func (v *view) sizing(o Options) *table {
 		if !ok || n < 1 {
 			continue
 		}
-		plan := analysis.PlanReplicas(v.r.Steps, *rec, nil, analysis.Sizing{Concurrency: int(n), PricePerHour: o.PricePerHour.Or(0)})
+		plan := analysis.PlanReplicas(v.r.Steps, *rec, nil, analysis.Sizing{Concurrency: int(n), PricePerHour: o.PricePerHour.Or(0), Curve: v.r.Curve})
 		x, tokens := plan.Replica.RequestThroughput, plan.Replica.OutputThroughput
 		if !x.IsKnown() {
 			continue
 		}
-		ttft := v.at(n, func(s *analysis.Summary) analysis.Number { return s.TTFT.Mean })
 		residence := plan.Replica.ResidenceSeconds
+		ttft := v.ttftAt(n, residence)
 		cells := []cell{str(v.w.say(row.key)), num(row.n, whole(row.n)), num(x, figure(x)), num(tokens, figure(tokens)),
 			num(ttft, seconds(ttft)), num(residence, seconds(residence))}
 		perDay := number(x.Or(0) * 86400)
@@ -57,7 +57,7 @@ func (v *view) replicas(o Options) *table {
 		return nil
 	}
 	z := analysis.DefaultSizing()
-	z.PricePerHour, z.Currency = o.PricePerHour.Or(0), o.currency()
+	z.PricePerHour, z.Currency, z.Curve = o.PricePerHour.Or(0), o.currency(), v.r.Curve
 	one := analysis.PlanReplicas(v.r.Steps, *rec, nil, z)
 	x, ok := one.Replica.RequestThroughput.Value()
 	if !ok || x <= 0 {
@@ -91,6 +91,26 @@ func (v *view) limitNumber() analysis.Number {
 		return analysis.Number{}
 	}
 	return v.r.Limit.Concurrency
+}
+
+// ttftAt is the mean TTFT at a load: of the time in system what is not spent on the
+// answer, which hardly bends between two steps, while the wait before it may begin
+// anywhere between them.
+func (v *view) ttftAt(n float64, residence analysis.Number) analysis.Number {
+	straight := v.at(n, func(s *analysis.Summary) analysis.Number { return s.TTFT.Mean })
+	answer := v.at(n, func(s *analysis.Summary) analysis.Number {
+		e2e, ok := s.E2E.Mean.Value()
+		ttft, okTTFT := s.TTFT.Mean.Value()
+		if !ok || !okTTFT {
+			return analysis.Number{}
+		}
+		return number(e2e - ttft)
+	})
+	r, ok := residence.Value()
+	if a, known := answer.Value(); ok && known && straight.IsKnown() && v.r.Curve != nil && v.r.Curve.Model != "" && r > a {
+		return number(r - a)
+	}
+	return straight
 }
 
 // at interpolates a figure between the two measured steps around a load;

@@ -2,8 +2,6 @@ package sweep
 
 import (
 	"strings"
-
-	"github.com/capfind/capfind/loadgen"
 )
 
 // CutShort begins the reason of a step that is no finished one and is measured anew
@@ -25,13 +23,15 @@ func Measured(r *Result) History {
 			s.Stop, s.Cleared = s.Cleared, nil
 		}
 	}
-	for n := len(h.Steps); n > 0; n = len(h.Steps) {
-		last := &h.Steps[n-1]
-		refused := last.Failures[loadgen.Denied] > 0 || last.Purpose == purposeAlive && last.Whole.Completed == 0
-		if !strings.HasPrefix(last.Abandoned, CutShort) && !refused {
-			break
-		}
+	if n := len(h.Steps); n > 0 && strings.HasPrefix(h.Steps[n-1].Abandoned, CutShort) {
 		h.Steps = h.Steps[:n-1]
+	}
+	if r.Command == "sweep" {
+		e := &evidence{all: h.Steps}
+		e.look()
+		if from := e.refusedFrom(); from >= 0 {
+			h.Steps = h.Steps[:from]
+		}
 	}
 	return h
 }

@@ -58,7 +58,7 @@ func (a *app) planAction(c *cli.Context) error {
 		}
 		return outcomeError{exitInconclusive, fmt.Sprintf("%s recommends nothing to plan with: %s", args[0], why)}
 	}
-	plan := analysis.PlanReplicas(r.Steps, *r.Recommendation, demands, analysis.Sizing{
+	plan := analysis.PlanReplicas(r.Steps, *r.Recommendation, demands, analysis.Sizing{Curve: r.Curve,
 		Growth: c.Float64("growth"), Spare: c.Int("spare"), PricePerHour: c.Float64("price"),
 		Currency: c.String("currency"), Concurrency: c.Int("per-replica"),
 	})
