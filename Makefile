@@ -31,8 +31,8 @@ bench: ## cost and exactness of the client beside a bare reader on the same sock
 	go test -run '^$$' -bench Stream -benchtime 1x -timeout 30m ./loadgen
 	go test -run '^$$' -bench . ./loadgen/api
 
-bench-search: ## how exact the search is: many simulated sweeps under fake time
-	go test -run '^$$' -bench Search -benchtime 1x -timeout 2h ./sweep
+bench-search: ## how exact the search is: a thousand drawn sweeps a server, then a few dozen with the real client under fake time
+	go test -run '^$$' -bench "Decisions|Search" -benchtime 1x -timeout 2h ./sweep/control
 
 # Against real engines. Python 3.9 or newer is wanted, and a package registry the
 # first time; everything is installed under ~/.cache/capfind-engines.

@@ -79,9 +79,9 @@ func SuccessPoints(steps []Step) []Successes {
 }
 
 // SuccessLimit is the largest concurrency at which the success rate stays at or
-// above the threshold (a share of 1).
-func SuccessLimit(points []Successes, threshold float64) Limit {
-	return limitOf(SuccessCrossing(points, threshold), "success_rate", largestBelow(points, func(p Successes) (float64, bool) {
+// above the threshold (a share of 1), which its crossing of it was estimated for.
+func SuccessLimit(points []Successes, crossing Crossing, threshold float64) Limit {
+	return limitOf(crossing, "success_rate", largestBelow(points, func(p Successes) (float64, bool) {
 		return p.Concurrency, p.total() > 0 && float64(p.Completed) >= threshold*p.total()
 	}))
 }

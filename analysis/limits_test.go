@@ -241,7 +241,8 @@ func TestSuccessWithoutAnAnswer(t *testing.T) {
 			}
 		})
 	}
-	l := SuccessLimit([]Successes{{136, 1360, 0}, {137, 0, 4}, {100, 1000, 0}}, 0.95)
+	pts := []Successes{{136, 1360, 0}, {137, 0, 4}, {100, 1000, 0}}
+	l := SuccessLimit(pts, SuccessCrossing(pts, 0.95), 0.95)
 	near(t, "cliff", l.Concurrency, 136, 0)
 	near(t, "cliff, low", l.Low, 136, 0)
 	near(t, "cliff, high", l.High, 136, 0)

@@ -164,11 +164,14 @@ func (d *curveData) slotted(terms int) fitted {
 	low, high := d.n[0], d.n[len(d.n)-1]
 	at := func(s float64) fitted { return d.withSlots(s, terms) }
 	grid := make([]float64, 0, steps+len(d.n))
-	for i := range steps {
-		grid = append(grid, low*math.Pow(high/low, float64(i)/steps))
+	stride, measured := math.Pow(high/low, 1.0/steps), d.n
+	for i, s := 0, low; i < steps; i, s = i+1, s*stride {
+		for len(measured) > 0 && measured[0] <= s {
+			grid, measured = append(grid, measured[0]), measured[1:]
+		}
+		grid = append(grid, s)
 	}
-	grid = append(grid, d.n...)
-	slices.Sort(grid)
+	grid = append(grid, measured...)
 	best, bestAt := fitted{chi2: math.Inf(1)}, 0
 	for i, s := range grid {
 		if f := at(s); f.chi2 < best.chi2 && s < high {

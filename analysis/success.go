@@ -100,6 +100,7 @@ func successBracket(pts []Successes, threshold float64) (good, bad int) {
 // where it lies.
 type profile struct {
 	pts      []Successes
+	ln       []float64 // of their concurrencies
 	odds     float64 // of failure, at the threshold
 	from, to float64 // range of the crossings tried
 }
@@ -113,6 +114,9 @@ func newProfile(pts []Successes, around, threshold float64) *profile {
 	}
 	if len(p.pts) == 0 { // a bracket wider than the reach has nothing inside it
 		p.pts = pts
+	}
+	for _, s := range p.pts {
+		p.ln = append(p.ln, math.Log(s.Concurrency))
 	}
 	p.from, p.to = p.pts[0].Concurrency/profileBeyond, p.pts[len(p.pts)-1].Concurrency*profileBeyond
 	return p
@@ -172,13 +176,15 @@ func span(v []float64, bound float64) (first, last int) {
 	return max(first, 0), last
 }
 
-// chance is a curve of failure probability over concurrency.
-type chance func(n float64) float64
+// chance is a curve of failure probability over concurrency, of which the logarithm
+// is given as well.
+type chance func(n, ln float64) float64
 
 // logistic is the log odds that grow by shape per unit of ln N.
 func (p *profile) logistic(crossing, shape float64) chance {
-	return func(n float64) float64 {
-		odds := p.odds * math.Pow(n/crossing, shape)
+	at := math.Log(crossing)
+	return func(_, ln float64) float64 {
+		odds := p.odds * math.Exp(shape*(ln-at))
 		if math.IsInf(odds, 1) {
 			return 1
 		}
@@ -190,7 +196,7 @@ func (p *profile) logistic(crossing, shape float64) chance {
 // and grow linearly from there.
 func (p *profile) hinge(crossing, shape float64) chance {
 	knee := crossing * (1 - min(1, 1/shape))
-	return func(n float64) float64 {
+	return func(n, _ float64) float64 {
 		odds := p.odds * max(0, n-knee) / (crossing - knee)
 		return odds / (1 + odds)
 	}
@@ -201,29 +207,26 @@ func (p *profile) hinge(crossing, shape float64) chance {
 func (p *profile) best(crossing float64) (like float64, curve chance) {
 	like = math.Inf(-1)
 	for _, kind := range []func(crossing, shape float64) chance{p.logistic, p.hinge} {
-		at := func(x float64) (float64, chance) {
-			c := kind(crossing, shallowest*math.Pow(steepest/shallowest, x))
-			return p.logLikelihood(c), c
-		}
+		curveAt := func(x float64) chance { return kind(crossing, shallowest*math.Exp(x*math.Log(steepest/shallowest))) }
 		bestAt, top := 0.0, math.Inf(-1)
 		for i := range profileShapes + 1 {
 			x := float64(i) / profileShapes
-			if l, _ := at(x); l > top {
+			if l := p.logLikelihood(curveAt(x), top); l > top {
 				bestAt, top = x, l
 			}
 		}
 		left, right := max(bestAt-1.0/profileShapes, 0), min(bestAt+1.0/profileShapes, 1)
 		for range 16 {
 			a, b := left+(right-left)/3, right-(right-left)/3
-			la, _ := at(a)
-			lb, _ := at(b)
-			if la > lb {
+			la := p.logLikelihood(curveAt(a), math.Inf(-1))
+			if la > p.logLikelihood(curveAt(b), la) {
 				right = b
 			} else {
 				left = a
 			}
 		}
-		if l, c := at((left + right) / 2); l > like {
+		c := curveAt((left + right) / 2)
+		if l := p.logLikelihood(c, like); l > like {
 			like, curve = l, c
 		}
 	}
@@ -234,11 +237,21 @@ func (p *profile) best(crossing float64) (like float64, curve chance) {
 // a single one below a hinge does not rule the hinge out.
 const stray = 1e-4
 
-func (p *profile) logLikelihood(c chance) float64 {
+// logLikelihood of the failures under a curve; where it is below least, any value
+// below it.
+func (p *profile) logLikelihood(c chance, least float64) float64 {
 	sum := 0.0
-	for _, s := range p.pts {
-		q := min(max(c(s.Concurrency), stray), 1-stray)
-		sum += float64(s.Failed)*math.Log(q) + float64(s.Completed)*math.Log(1-q)
+	for i, s := range p.pts {
+		q := min(max(c(s.Concurrency, p.ln[i]), stray), 1-stray)
+		if s.Failed > 0 {
+			sum += float64(s.Failed) * math.Log(q)
+		}
+		if s.Completed > 0 {
+			sum += float64(s.Completed) * math.Log(1-q)
+		}
+		if sum < least { // no term is above 0
+			break
+		}
 	}
 	return sum
 }
@@ -248,8 +261,8 @@ func (p *profile) logLikelihood(c chance) float64 {
 // (Pearson's chi2 per degree of freedom) where that is above 1.
 func (p *profile) allowedDrop(c chance) float64 {
 	chi2 := 0.0
-	for _, s := range p.pts {
-		q := min(max(c(s.Concurrency), stray), 1-stray)
+	for i, s := range p.pts {
+		q := min(max(c(s.Concurrency, p.ln[i]), stray), 1-stray)
 		e := float64(s.Failed) - s.total()*q
 		chi2 += e * e / (s.total() * q * (1 - q))
 	}

@@ -28,6 +28,7 @@ type evidence struct {
 
 	odd     []string // what disturbed single steps
 	curved  *analysis.Curve
+	crossed *analysis.Crossing
 	spreadB *analysis.Between
 	scatter analysis.Scatter      // of the loads around the curve, once between is known
 	slotsIn []*analysis.SlotsSeen // what was looked for is kept: one element, which may be nil
@@ -67,6 +68,7 @@ func (e *evidence) look() {
 // bounds finds where the ladder stands.
 func (e *evidence) bounds() {
 	e.stopped, e.climbed, e.last, e.broken = false, 0, 0, 0
+	e.crossed = nil
 	for i := range e.all {
 		if s := &e.all[i]; s.Phase == analysis.PhaseLadder {
 			if s.Passed() {

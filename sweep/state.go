@@ -44,6 +44,9 @@ func (e *evidence) changed() (Change, bool) {
 		if off < changeShift {
 			continue
 		}
+		if off < changeErrors*withinSE(runs, before, after) {
+			continue
+		}
 		moment, scatter := e.split(before[len(before)-1]+1, after[0])
 		if off < changeErrors*contrastSE(runs, before, after, moment, scatter) {
 			continue
@@ -158,6 +161,12 @@ func contrastSE(runs []analysis.Repeated, before, after []int, moment int, scatt
 			sided = append(sided, r)
 		}
 	}
+	tau := max(analysis.SpreadBetween(sided, analysis.Scatter{}).Tau, scatter)
+	return math.Hypot(withinSE(runs, before, after), tau*math.Sqrt(1/float64(len(before))+1/float64(len(after))))
+}
+
+// withinSE is the same if the runs differed by what lies within them alone.
+func withinSE(runs []analysis.Repeated, before, after []int) float64 {
 	within := 0.0
 	for _, side := range [][]int{before, after} {
 		sum := 0.0
@@ -166,8 +175,7 @@ func contrastSE(runs []analysis.Repeated, before, after []int, moment int, scatt
 		}
 		within += sum / float64(len(side)*len(side))
 	}
-	tau := max(analysis.SpreadBetween(sided, analysis.Scatter{}).Tau, scatter)
-	return math.Sqrt(within + tau*tau*(1/float64(len(before))+1/float64(len(after))))
+	return math.Sqrt(within)
 }
 
 // onOneCurve reports whether the steps that keep wants lie on the curve of one server.

@@ -22,7 +22,7 @@ func (e *evidence) success() *Order {
 	good, fails := e.successBracket()
 	waves := e.waves()
 	if e.gradual() {
-		c := analysis.SuccessCrossing(e.successes(), e.ask.Rules.MinSuccessRate)
+		c := e.crossing()
 		exact := c.Confidence.IsKnown() && halfWidth(c) <= near(c.At.Or(0))
 		nowhere := !c.At.IsKnown() // the probes speak against the ladder: its step is run again
 		requests, _, _ := spent(e.steps)
@@ -111,6 +111,15 @@ func (e *evidence) successes() []analysis.Successes {
 		}
 	}
 	return analysis.SuccessPoints(steps)
+}
+
+// crossing is where success falls below what is asked.
+func (e *evidence) crossing() analysis.Crossing {
+	if e.crossed == nil {
+		c := analysis.SuccessCrossing(e.successes(), e.ask.Rules.MinSuccessRate)
+		e.crossed = &c
+	}
+	return *e.crossed
 }
 
 // enoughProbes is how many probes can speak of a slope without the ladder.
@@ -244,7 +253,7 @@ func (e *evidence) successLimit(l analysis.Limit) analysis.Limit {
 		l.High = loadgen.Known(float64(k)) // nothing was measured between
 		return l
 	}
-	exact := analysis.SuccessLimit(e.successes(), e.ask.Rules.MinSuccessRate)
+	exact := analysis.SuccessLimit(e.successes(), e.crossing(), e.ask.Rules.MinSuccessRate)
 	if exact.Confidence.IsKnown() {
 		if e.gradual() {
 			exact.Note = e.slopeNote(&exact)
