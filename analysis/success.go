@@ -101,8 +101,8 @@ func successBracket(pts []Successes, threshold float64) (good, bad int) {
 type profile struct {
 	pts      []Successes
 	ln       []float64 // of their concurrencies
-	odds     float64 // of failure, at the threshold
-	from, to float64 // range of the crossings tried
+	odds     float64   // of failure, at the threshold
+	from, to float64   // range of the crossings tried
 }
 
 func newProfile(pts []Successes, around, threshold float64) *profile {

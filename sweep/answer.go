@@ -116,7 +116,6 @@ func (e *evidence) limits() map[string]analysis.Limit {
 func (e *evidence) binding() *analysis.Limit { return binding(e.limits()) }
 
 func (e *evidence) verdict(h History, limit *analysis.Limit) Verdict {
-	bad := e.firstBad()
 	switch {
 	case !h.complete() || e.refusedAll() != "":
 		return Interrupted
@@ -124,14 +123,32 @@ func (e *evidence) verdict(h History, limit *analysis.Limit) Verdict {
 		return Unstable
 	case limit != nil:
 		return LimitFound
-	case bad == nil:
-		return NotReached
-	case bad.ClientLimited():
+	case e.clientStopped() != nil:
 		return ClientLimited
-	case e.last == 0:
+	case e.firstBad() == nil:
+		return NotReached
+	case len(e.changes) == 0:
 		return FailedAtFirstStep
 	}
-	return Unstable
+	return Unstable // since it changed nothing has held
+}
+
+// clientStopped is the rung at which the ladder ends because of this client: it failed
+// there, or held at the last one, which then says nothing of a server that is kept busy
+// by nobody. nil where the server had the last word.
+func (e *evidence) clientStopped() *analysis.Step {
+	end := e.firstBad()
+	if end == nil {
+		for i := range e.steps {
+			if s := &e.steps[i]; e.rung(s) && (end == nil || s.Concurrency >= end.Concurrency) {
+				end = s
+			}
+		}
+	}
+	if end == nil || !end.ClientLimited() {
+		return nil
+	}
+	return end
 }
 
 // unsettled reports whether a server kept changing, so that the answer is no answer:
@@ -294,8 +311,9 @@ func (e *evidence) sentence(a *Answer) string {
 	case FailedAtFirstStep:
 		return fmt.Sprintf("the first step failed already: %s", bad.Stop.Sentence)
 	case ClientLimited:
+		end := e.clientStopped()
 		return fmt.Sprintf("this client, not the server, was the limit at %d requests in flight: %s",
-			bad.Concurrency, strings.Join(bad.Client.Limits, "; "))
+			end.Concurrency, strings.Join(end.Client.Limits, "; "))
 	case Unstable:
 		return "the server kept changing while it was measured, so no limit is claimed: " + e.changes[len(e.changes)-1].Sentence
 	}

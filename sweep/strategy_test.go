@@ -207,3 +207,26 @@ func TestRefusalsEndASweep(t *testing.T) {
 		}
 	}
 }
+
+// A last step that held while this client could do no more says nothing of a limit
+// further up; one in the middle of the ladder, with others beyond it, does not matter.
+func TestClientLimitedAtTheLastStep(t *testing.T) {
+	for limited, want := range map[int]Verdict{2: NotReached, 10: ClientLimited} {
+		config := Default()
+		config.Concurrency = []int{1, 2, 5, 10}
+		q := FindLimit{Config: config, Rules: DefaultStopRules(), Band: DefaultBand()}
+		var h History
+		o, a := q.Next(h)
+		for ; o != nil; o, a = q.Next(h) {
+			l := LoadState{Residence: 1, TTFT: 0.1, Tokens: 100}
+			s := l.Step(o, o.Requests, 0)
+			if o.Concurrency == limited {
+				s.Client.Limits = []string{"the CPU was busy"}
+			}
+			h.Steps = append(h.Steps, s)
+		}
+		if a.Verdict != want || a.Limit != nil {
+			t.Errorf("limited at %d: %s: %s", limited, a.Verdict, a.Sentence)
+		}
+	}
+}
