@@ -8,14 +8,14 @@ import (
 
 // overflow matches the words in which servers refuse a request because prompt and
 // answer together are longer than the model's context. The same request fails at
-// any load.
+// any load. NOT among them is llama.cpp's "Context size has been exceeded.": it says
+// so where the cache that its slots share is full, which is the load's doing.
 var overflow = regexp.MustCompile(`(?i)` + strings.Join([]string{
 	`maximum context length`,                            // OpenAI, vLLM, SGLang, and most gateways
 	`context_length_exceeded`,                           // OpenAI's code, where a gateway passes on only that
 	`longer than the (maximum )?(model|context) length`, // vLLM
 	`exceeds? (the |this |your |its )?(model'?s? |available |maximum |max |allowed |configured )*context`,                                  // llama.cpp, Ollama, OpenAI
 	`(longer|greater|larger) than the (model'?s? )?context`,                                                                                // SGLang, LM Studio
-	`context (length|size|window|limit) (has been |was |is )?exceeded`,                                                                     // llama.cpp within a stream
 	`(input|prompt|messages?)( length| tokens?| token count)?( \([0-9, a-z]+\))? (exceeds?|exceed) the (maximum|configured|limit|context)`, // SGLang, Gemini, OpenAI
 	"`inputs` (must have less than|tokens \\+ `max_new_tokens` must be)",                                                                   // TGI
 	`(prompt|input) is too long`,           // Anthropic, Bedrock

@@ -30,7 +30,6 @@ func TestContextOverflow(t *testing.T) {
 		// llama.cpp.
 		{"the request exceeds the available context size, try increasing it", 0},
 		{"request (12345 tokens) exceeds the available context size (4096 tokens), try increasing it", 4096},
-		{"Context size has been exceeded.", 0},
 		// Ollama.
 		{"the input length exceeds the context length", 0},
 		{"input length exceeds maximum context length", 0},
@@ -47,7 +46,7 @@ func TestContextOverflow(t *testing.T) {
 		"", "Not Found", "model overloaded", "Too many requests", "max_tokens is too large: 5000. This model supports at most 4096 completion tokens.",
 		"Rate limit reached for gpt-4 on tokens per min (TPM): Limit 10000, Used 9000, Requested 2000.",
 		"Unrecognized request argument supplied: min_tokens", "temperature must be at most 2", "request exceeds the maximum number of concurrent requests (128)",
-		"KV cache is full", "context canceled", "context deadline exceeded", "Maximum concurrent requests exceeded",
+		"KV cache is full", "Context size has been exceeded.", "context canceled", "context deadline exceeded", "Maximum concurrent requests exceeded",
 	} {
 		if n, ok := ContextOverflow(message); ok {
 			t.Errorf("%q is taken for an overflow (%d)", message, n)

@@ -196,15 +196,15 @@ def overlong(kind, name, options, long_words):
         runs = [brute.run(4, 60) for _ in range(3)]
         found = finder.run("run", engine, {"target": {"api": "openai-completions"}, "workload": {"dataset": "jsonl", "path": str(path)}, "load": {"max_concurrency": 4, "num_prompts": 200}},
                            f"{kind.name}-{name}")
-        out = base_row(kind, name, "one prompt in ten is longer than the context: success rate at 4 in flight", found)
+        out = base_row(kind, name, "one prompt in ten is longer than the context: what is told at 4 in flight", found)
         steps = found.result.get("steps") or []
         step = steps[0] if steps else {}
         rate = (step.get("whole") or {}).get("success_rate")
         failures = step.get("failures") or {}
-        example = (step.get("failure_examples") or {}).get("http_4xx", "")
-        out.update(truth=f"{min(r['success'] for r in runs):.0%}-{max(r['success'] for r in runs):.0%}, all 400",
-                   answer=f"{rate:.0%}, {', '.join(failures)}: {example[:110]}" if rate is not None else f"exit {found.code}",
-                   verdict="none" if rate is None else "right" if abs(rate - 0.9) < 0.03 and set(failures) == {"http_4xx"} else "wrong", flags=options)
+        too_long = failures.get("context_overflow", 0)
+        out.update(truth=f"{min(r['success'] for r in runs):.0%}-{max(r['success'] for r in runs):.0%} answered, all others 400, at any load",
+                   answer=f"{too_long} of 200 do not fit the context; {rate:.0%} of the others succeed" if rate is not None else f"exit {found.code}",
+                   verdict="none" if rate is None else "right" if rate == 1 and too_long == 20 and set(failures) == {"context_overflow"} else "wrong", flags=options)
         return out
 
 
