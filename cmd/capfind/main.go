@@ -77,6 +77,7 @@ func (a *app) commands() []*cli.Command {
 		a.rateCommand(),
 		a.runCommand(),
 		a.soakCommand(),
+		a.traceCommand(),
 		a.planCommand(),
 		a.reportCommand(),
 		a.compareCommand(),

@@ -202,7 +202,7 @@ func (s *scanner) bad(line int, err error) {
 // nothing says why a file gave no request.
 func (s *scanner) nothing() error {
 	if s.r.parser == nil {
-		return fmt.Errorf("%w (%d lines)", errUnknown, s.r.BadLines)
+		return errUnknown
 	}
 	return fmt.Errorf("not one usable request (%s; %d bad lines, %d left out: %s)", s.r.Format, s.r.BadLines, s.r.LeftOut, strings.Join(s.r.Bad, "; "))
 }
