@@ -146,6 +146,9 @@ func (c *Client) Do(ctx context.Context, start time.Time, first Sample, emit fun
 	}
 	s := first
 	s.WantPromptTokens, s.WantOutputTokens = request.PromptTokens, request.OutputTokens
+	if !api.Generates(c.config.Protocol) {
+		s.WantOutputTokens = 0
+	}
 	if len(request.Turns) == 0 {
 		_, err := c.request(ctx, start, &s, request, nil)
 		if err == nil {

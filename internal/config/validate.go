@@ -98,6 +98,7 @@ func (f *File) validate(lookup func(string) (string, bool)) Problems {
 	c.everyKey()
 	c.target(lookup)
 	c.workload()
+	c.batch()
 	c.load()
 	c.section("sweep", f.Sweep.Validate())
 	c.section("stop", f.Stop.Validate())
@@ -275,3 +276,12 @@ func (c *checker) rest() {
 
 // Choices returns the words that a key can be, nil where it is free.
 func Choices(key string) []string { return choices[key] }
+
+// batch refuses several texts in a request of a protocol that takes one.
+func (c *checker) batch() {
+	p, err := api.ByName(c.f.Target.API)
+	turns := c.f.Workload.Dataset == prompt.Conversation || c.f.Workload.Turns > 1
+	c.failIf(turns && err == nil && !api.Generates(p), "workload.turns", "%s answers with no text, so that there is no conversation: use another data set", c.f.Target.API)
+	c.failIf(c.f.Workload.Batch > 1 && (err != nil || api.Generates(p)), "workload.batch",
+		"%d texts in a request: set target.api to openai-embeddings, rerank or tei-rerank, or remove it", c.f.Workload.Batch)
+}

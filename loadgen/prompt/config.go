@@ -31,6 +31,7 @@ type Config struct {
 	Prefixes    int           `yaml:"prefixes,omitempty"`      // number of distinct shared prefixes; 0 means 1
 	Turns       int           `yaml:"turns,omitempty"`         // of a conversation; with sharegpt: as many of its turns at most
 	ThinkTime   time.Duration `yaml:"think_time,omitempty"`    // pause before each later turn
+	Batch       int           `yaml:"batch,omitempty"`         // texts of each request, of input_len each; 0 means 1. For openai-embeddings, rerank and tei-rerank
 	Path        string        `yaml:"path,omitempty"`          // of the data set, relative to the config file
 	MaxBadLines int           `yaml:"max_bad_lines,omitempty"` // bad lines skipped before it is an error
 	Seed        uint64        `yaml:"seed"`                    // 0: new for every run, and recorded
@@ -73,6 +74,12 @@ func (c Config) Validate() []Problem {
 	if c.Dataset != SharedPrefix && c.Prefixes != 0 {
 		add("prefixes", "only the data set %s has shared prefixes: remove it, or set dataset: %s", SharedPrefix, SharedPrefix)
 	}
+	if c.Batch < 0 || c.Batch > maxBatch {
+		add("batch", "%d is outside 1 to %d", c.Batch, maxBatch)
+	}
+	if c.Batch > 1 && c.Dataset != Random {
+		add("batch", "only the data set %s has several texts in a request: remove it, or set dataset: %s", Random, Random)
+	}
 	if c.Turns < 0 || c.Turns != 0 && c.Dataset != Conversation && c.Dataset != ShareGPT {
 		add("turns", "%d turns: only the data sets %s and %s have them, and at least 1", c.Turns, Conversation, ShareGPT)
 	}
@@ -98,6 +105,9 @@ func (c Config) Generated() bool { return c.Dataset != ShareGPT && c.Dataset != 
 // maxLength is the longest prompt or answer that can be asked for, in tokens:
 // beyond every model's context, and short of what memory could not hold.
 const maxLength = 10_000_000
+
+// maxBatch is the most texts of a request.
+const maxBatch = 10_000
 
 func (c Config) validateGenerated(add func(key, format string, args ...any)) {
 	for _, length := range []struct {
