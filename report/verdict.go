@@ -177,7 +177,7 @@ func (v *view) meaning() string {
 		return v.w.say("meaning.qps", whole(r.QPS.Concurrency), figure(number(r.QPS.Share*r.QPS.Target)))
 	case r.Rate != nil:
 		return v.w.closed(strings.TrimSuffix(r.Sentence, "; "+r.Rate.Sentence)) // what was foretold stands among the facts
-	case r.Command == "run" || r.Command == "soak":
+	case r.Command == "run" || r.Command == "soak" || r.Command == "replay":
 		return v.pointMeaning()
 	case r.Verdict != sweep.LimitFound || r.Limit == nil || !r.Limit.Concurrency.IsKnown() || v.open:
 		return v.w.closed(r.Sentence)

@@ -76,6 +76,7 @@ func (a *app) commands() []*cli.Command {
 		a.qpsCommand(),
 		a.rateCommand(),
 		a.runCommand(),
+		a.replayCommand(),
 		a.soakCommand(),
 		a.traceCommand(),
 		a.planCommand(),

@@ -100,6 +100,7 @@ func (f *File) validate(lookup func(string) (string, bool)) Problems {
 	c.workload()
 	c.batch()
 	c.load()
+	c.section("replay", f.Replay.Validate())
 	c.section("sweep", f.Sweep.Validate())
 	c.section("stop", f.Stop.Validate())
 	c.section("recommend", sweep.ValidateBand(f.Recommend))

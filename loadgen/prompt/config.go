@@ -16,14 +16,15 @@ const (
 	JSONL        = "jsonl"         // a file with one request a line
 	SharedPrefix = "shared_prefix" // random, after one of a few prefixes
 	Conversation = "conversation"  // random, over several turns
+	Trace        = "trace"         // recorded traffic: package trace
 )
 
 // Datasets lists the values of Config.Dataset.
-func Datasets() []string { return []string{Random, ShareGPT, JSONL, SharedPrefix, Conversation} }
+func Datasets() []string { return []string{Random, ShareGPT, JSONL, SharedPrefix, Conversation, Trace} }
 
 // Config is the config's workload section.
 type Config struct {
-	Dataset     string        `yaml:"dataset"`                 // random, sharegpt, jsonl, shared_prefix, conversation
+	Dataset     string        `yaml:"dataset"`                 // random, sharegpt, jsonl, shared_prefix, conversation; trace: recorded traffic, of capfind replay alone
 	InputLen    int           `yaml:"input_len"`               // tokens; random, shared_prefix (after the prefix), conversation (each turn)
 	OutputLen   int           `yaml:"output_len"`              // tokens; 0 with a data set: as long as its answer; a jsonl line's own output_len wins
 	RangeRatio  float64       `yaml:"range_ratio"`             // lengths uniform in [len x (1-r), len x (1+r)], as in vLLM; 0: exact
@@ -127,7 +128,9 @@ func (c Config) validateGenerated(add func(key, format string, args ...any)) {
 	if c.Dataset == Conversation && c.Turns < 1 {
 		add("turns", "the data set %s needs at least 1 turn, 2 or more to be one", Conversation)
 	}
-	if c.Path != "" {
+	if c.Dataset == Trace {
+		c.validatePath(add)
+	} else if c.Path != "" {
 		add("path", "the data set %s is not read from a file: remove it, or set dataset: %s or %s", c.Dataset, ShareGPT, JSONL)
 	}
 }
@@ -136,6 +139,10 @@ func (c Config) validateFile(add func(key, format string, args ...any)) {
 	if c.OutputLen < 0 || c.OutputLen > maxLength {
 		add("output_len", "%d tokens is outside 0 to %d", c.OutputLen, maxLength)
 	}
+	c.validatePath(add)
+}
+
+func (c Config) validatePath(add func(key, format string, args ...any)) {
 	if c.Path == "" {
 		add("path", "the data set %s needs the path of its file", c.Dataset)
 		return

@@ -55,6 +55,9 @@ func NewWatched(ctx context.Context, c Config, size Sizer, watch func(read, tota
 		}
 		return nil, nil, errors.Join(all...)
 	}
+	if c.Dataset == Trace {
+		return nil, nil, errors.New("workload.dataset: recorded traffic is sent by capfind replay: give the trace to it, or choose another data set")
+	}
 	if c.Generated() {
 		return newGenerated(c, size), nil, nil
 	}

@@ -260,3 +260,19 @@ func (q *Request) blocks() []prompt.Block {
 	}
 	return out
 }
+
+// Longer counts the requests that do not fit into a context of so many tokens, 0 where
+// it is not known. output is the length of an answer where the trace does not say.
+func (t *Trace) Longer(context, output int) int {
+	n := 0
+	for i := range t.Input {
+		out := int(t.Output[i])
+		if out == 0 {
+			out = output
+		}
+		if context > 0 && int(t.Input[i])+out > context {
+			n++
+		}
+	}
+	return n
+}
