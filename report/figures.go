@@ -133,6 +133,10 @@ func (v *view) overLoad(id string) *chart {
 func (v *view) annotate(c *chart) {
 	r := v.r
 	if v.open {
+		if a := r.Headroom; a != nil && a.Speed.IsKnown() {
+			c.upright = append(c.upright, mark{at: a.Speed.Or(0), text: v.w.say("mark.headroom", figure(a.Speed))})
+			c.bands = append(c.bands, band{from: a.Low.Or(0), to: a.High.Or(0), style: window})
+		}
 		if r.Rate != nil && r.Rate.Rate.IsKnown() {
 			c.upright = append(c.upright, mark{at: r.Rate.Rate.Or(0), text: v.w.say("mark.rate", figure(r.Rate.Rate))})
 		}

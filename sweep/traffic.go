@@ -2,7 +2,6 @@ package sweep
 
 import (
 	"fmt"
-	"math"
 	"strconv"
 	"time"
 
@@ -34,17 +33,18 @@ func (t *Traffic) Rate() float64 {
 
 // ReplayConfig is the config's replay section.
 type ReplayConfig struct {
-	Speed float64       `yaml:"speed"`          // recorded requests come this many times as quickly; sessions wait for their answers all the same
+	Speed float64       `yaml:"speed"`          // recorded requests come this many times as quickly, sessions waiting for their answers all the same; 0: find the largest speed that holds
 	From  time.Duration `yaml:"from,omitempty"` // leave out what came before this time after the first request
 	For   time.Duration `yaml:"for,omitempty"`  // only this much of the recorded time; 0: to its end
+	Piece time.Duration `yaml:"piece"`          // where the speed is to be found: send no more than the busiest stretch of this length; 0: all
 }
 
 // Validate returns what is wrong with the section.
 func (c ReplayConfig) Validate() []Problem {
-	if c.Speed > 0 && c.Speed <= mostSpeed && !math.IsNaN(c.Speed) {
+	if c.Speed >= 0 && c.Speed <= mostSpeed {
 		return nil
 	}
-	return []Problem{{"speed", fmt.Sprintf("must be above 0 and at most %d, not %v", mostSpeed, c.Speed)}}
+	return []Problem{{"speed", fmt.Sprintf("must be from 0 to %d, not %v", mostSpeed, c.Speed)}}
 }
 
 // mostSpeed bounds a speed: beyond, everything comes at once.

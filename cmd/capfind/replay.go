@@ -19,11 +19,12 @@ var replaySections = append([]flags.Section{"replay"}, loadSections...)
 func (a *app) replayCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "replay",
-		Usage:     "send recorded traffic again, at its own times or quicker",
+		Usage:     "how many times recorded traffic the deployment carries",
 		ArgsUsage: "TRACE [CONFIG]",
-		Description: "capfind replay traffic.jsonl.gz --base-url URL --speed 2 --slo p95_ttft:2s\n" +
-			"sends the recorded requests with their lengths, at their own times or at --speed, and holds\n" +
-			"what comes of it against the requirements; --from and --for cut a piece out. Latencies count\n" +
+		Description: "capfind replay traffic.jsonl.gz --base-url URL --slo p95_ttft:2s\n" +
+			"sends the recorded requests with their lengths at rising speeds, and finds the largest at\n" +
+			"which the requirements hold; of a long trace it sends the busiest piece (--piece). With\n" +
+			"--speed it sends them once, at that speed. --from and --for cut a piece out. Latencies count\n" +
 			"from when a request was due. Requests of a session wait for the answer before. docs/traces.md\n" +
 			"tells of the formats; capfind trace describe says what a trace is like.",
 		Flags:  benchFlags(replaySections...),
@@ -40,8 +41,26 @@ func (a *app) replayAction(c *cli.Context) error {
 		return err
 	}
 	defer a.traffic.Close()
-	_, err = a.answer(c, f, sweep.SinglePoint{Load: a.recordedLoad(f), Rules: f.Stop})
+	_, err = a.answer(c, f, a.replayQuestion(f))
 	return err
+}
+
+// replayQuestion is one load where a speed is given, else which speed is the largest.
+// For that the busiest piece of a long trace is sent, over and over.
+func (a *app) replayQuestion(f *config.File) sweep.Planned {
+	if f.Replay.Speed > 0 {
+		return sweep.SinglePoint{Load: a.recordedLoad(f), Rules: f.Stop}
+	}
+	t := a.traffic
+	piece := sweep.Piece{Of: t.Whole, OfSeconds: t.Span().Seconds()}
+	if length := f.Replay.Piece; length > 0 && t.Span() > length {
+		from := t.Busiest(length)
+		t.Narrow(from, length)
+		piece.FromSeconds = from.Seconds()
+	}
+	piece.Requests, piece.Seconds = t.Len(), t.Span().Seconds()
+	load := a.recordedLoad(f)
+	return sweep.FindHeadroom{Traffic: load.Traffic, Piece: piece, Concurrency: load.Concurrency, Rules: f.Stop, Goodput: load.Goodput}
 }
 
 // replayConfig reads the configuration. The trace is its data set, so that a run that

@@ -276,3 +276,34 @@ func (t *Trace) Longer(context, output int) int {
 	}
 	return n
 }
+
+// Busiest is where the stretch of that length with the most requests begins.
+func (t *Trace) Busiest(length time.Duration) time.Duration {
+	best, most, last := 0, 0, 0
+	for i := range t.At {
+		for last < len(t.At) && t.At[last] < t.At[i]+length {
+			last++
+		}
+		if last-i > most {
+			best, most = i, last-i
+		}
+	}
+	return t.At[best]
+}
+
+// Narrow keeps only the requests of a stretch; the first of them is then at 0. What a
+// request waited for before that is over.
+func (t *Trace) Narrow(from, length time.Duration) {
+	low, _ := slices.BinarySearch(t.At, from)
+	high, _ := slices.BinarySearch(t.At, from+length)
+	if low == high {
+		return
+	}
+	t.Input, t.Output, t.places = t.Input[low:high], t.Output[low:high], t.places[low:high]
+	at, before := t.At[low:high], t.Before[low:high]
+	t.At, t.Before = make([]time.Duration, len(at)), make([]int32, len(at))
+	for i := range at {
+		t.At[i] = at[i] - at[0]
+		t.Before[i] = max(-1, before[i]-int32(low))
+	}
+}

@@ -185,3 +185,24 @@ func write(t testing.TB, path, text string) {
 		t.Fatal(err)
 	}
 }
+
+// A narrowed trace is what it would be if only that had been recorded.
+func TestNarrow(t *testing.T) {
+	tr := load(t, []byte(`{"time":0,"input_tokens":1,"session":"a"}
+{"time":10,"input_tokens":2,"session":"a"}
+{"time":11,"input_tokens":3,"session":"a"}
+{"time":12,"input_tokens":4}
+{"time":30,"input_tokens":5,"session":"a"}
+`), Cut{})
+	if at := tr.Busiest(5 * time.Second); at != 10*time.Second {
+		t.Errorf("busiest at %v", at)
+	}
+	tr.Narrow(10*time.Second, 5*time.Second)
+	second := time.Second
+	if !slices.Equal(tr.At, []time.Duration{0, second, 2 * second}) || !slices.Equal(tr.Input, []int32{2, 3, 4}) || !slices.Equal(tr.Before, []int32{-1, 0, -1}) {
+		t.Errorf("%v, %v, %v", tr.At, tr.Input, tr.Before)
+	}
+	if r := mustRequest(t, tr.Source(1, sizer, 1), 1); len(strings.Fields(r.Text)) != 3 {
+		t.Errorf("%+v", r)
+	}
+}
