@@ -99,7 +99,12 @@ func (a *app) replayConfig(c *cli.Context) (*config.File, error) {
 	case resume != "":
 		path = filepath.Join(resume, "config.yaml")
 	}
-	return a.readConfig(c, path, own, replaySections...)
+	f, err := a.readConfig(c, path, own, replaySections...)
+	if err == nil && !f.Given("load.max_concurrency") {
+		// In the configuration that is stored, where a run that goes on finds it.
+		f.Load.MaxConcurrency = recordedCap
+	}
+	return f, err
 }
 
 // loadTrace reads the part of the trace that is to be sent, and says of the workload
@@ -138,10 +143,7 @@ const recordedCap = 4096
 
 // recordedLoad is the traffic as a load.
 func (a *app) recordedLoad(f *config.File) sweep.LoadPoint {
-	p := sweep.LoadPoint{Concurrency: recordedCap, Traffic: &sweep.Traffic{At: a.traffic.At}, Speed: f.Replay.Speed, Goodput: f.Load.Goodput.Asked()}
-	if f.Given("load.max_concurrency") {
-		p.Concurrency = f.Load.Concurrency()
-	}
+	p := sweep.LoadPoint{Concurrency: f.Load.Concurrency(), Traffic: &sweep.Traffic{At: a.traffic.At}, Speed: f.Replay.Speed, Goodput: f.Load.Goodput.Asked()}
 	if slices.ContainsFunc(a.traffic.Before, func(k int32) bool { return k >= 0 }) {
 		p.Traffic.Before = a.traffic.Before
 	}
