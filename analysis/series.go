@@ -10,6 +10,7 @@ import (
 type Slice struct {
 	AtSeconds        float64 `json:"at_seconds"` // middle of the slice, from the step's start
 	InFlight         Number  `json:"in_flight"`
+	ArrivalRate      Number  `json:"arrival_rate"` // requests/s that were due in the slice; null in a closed loop
 	RequestRate      Number  `json:"request_throughput"`
 	OutputThroughput Number  `json:"output_throughput"`
 	TTFTMean         Number  `json:"ttft_seconds"` // of requests sent in the slice
@@ -43,6 +44,9 @@ func series(runs []loadgen.Run) []Slice {
 		}
 		for _, s := range b.slices(runs[i].Elapsed) {
 			s.AtSeconds += offset.Seconds()
+			if !runs[i].Load.OpenLoop() {
+				s.ArrivalRate = Number{}
+			}
 			out = append(out, s)
 		}
 	}
@@ -58,6 +62,7 @@ type slicer struct {
 // sliceSum is what happened in one slice.
 type sliceSum struct {
 	inFlight, tokens  float64 // request seconds, tokens
+	due               int
 	completed, failed int
 	times             timeMeans
 }
@@ -65,6 +70,7 @@ type sliceSum struct {
 // add counts a request: its time in flight and its tokens spread over the slices
 // they fell into, its end in the slice of the end, its times in that of the send.
 func (b *slicer) add(s *loadgen.Sample) {
+	b.at(s.Intended).due++
 	if s.WasSent {
 		b.spread(s.Sent, s.End, (s.End - s.Sent).Seconds(), func(x *sliceSum) *float64 { return &x.inFlight })
 	}
@@ -114,6 +120,7 @@ func (b *slicer) slices(end time.Duration) []Slice {
 		out = append(out, Slice{
 			AtSeconds:        from.Seconds() + length/2,
 			InFlight:         loadgen.Known(x.inFlight / length),
+			ArrivalRate:      loadgen.Known(float64(x.due) / length),
 			RequestRate:      loadgen.Known(float64(x.completed) / length),
 			OutputThroughput: loadgen.Known(x.tokens / length),
 			TTFTMean:         x.times.ttft.value(),

@@ -41,6 +41,7 @@ type Step struct {
 	Runs         int       `json:"runs"`         // load runs judged together: 2 after a repeat, else 1
 	NumPrompts   int       `json:"num_prompts"`  // planned requests, all runs together
 	RequestRate  Number    `json:"request_rate"` // requests/s; null: inf
+	Speed        Number    `json:"speed"`        // of recorded traffic, as a factor on its own; null where the requests were not recorded
 	StartedAt    time.Time `json:"started_at"`
 	VerdictBasis Basis     `json:"verdict_basis"`
 	Whole        Summary   `json:"whole"`

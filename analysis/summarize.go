@@ -32,6 +32,9 @@ func Summarize(runs []loadgen.Run, o Options) Step {
 	if load.OpenLoop() {
 		s.RequestRate = loadgen.Known(load.Rate)
 	}
+	if load.Arrivals != nil {
+		s.Speed = loadgen.Known(max(load.Arrivals.Speed, 0))
+	}
 	for i := range runs {
 		s.NumPrompts += planned(&runs[i])
 	}
@@ -40,7 +43,8 @@ func Summarize(runs []loadgen.Run, o Options) Step {
 	whole := wholeParts(runs)
 	s.Whole = summarize(whole, load, o.Goodput)
 	verdict := whole
-	if steady := steadyParts(runs); len(steady) > 0 {
+	// Recorded traffic comes and goes: no part of it stands for the rest.
+	if steady := steadyParts(runs); len(steady) > 0 && load.Arrivals == nil {
 		sum := summarize(steady, load, o.Goodput)
 		s.Steady, s.Window = &sum, windowOf(steady)
 		enough := s.Window.Requests >= max(warmup(&runs[0]), minWindow)

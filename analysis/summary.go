@@ -80,7 +80,9 @@ func summarize(parts []part, load loadgen.Load, good *Goodput) Summary {
 	}
 	rate := func(count float64) Number { return loadgen.Known(count * perSuccess) }
 	sum.RequestThroughput = rate(float64(t.completed))
-	sum.OutputThroughput = rate(float64(t.outputTokens))
+	if t.outputTokens > 0 || t.completed == 0 { // of answers without tokens there is none
+		sum.OutputThroughput = rate(float64(t.outputTokens))
+	}
 	sum.TotalTokenThroughput = rate(float64(t.inputTokens + t.outputTokens))
 	sum.PeakOutputThroughput = peakOver(t.peakTokens, sum.OutputThroughput.Or(0))
 	if good != nil {

@@ -148,6 +148,9 @@ func (c *Client) Do(ctx context.Context, start time.Time, first Sample, emit fun
 		}
 		s := first
 		s.WantPromptTokens, s.WantOutputTokens = request.PromptTokens, request.OutputTokens
+		if !api.Generates(c.config.Protocol) {
+			s.WantOutputTokens = 0
+		}
 		if len(request.Turns) > 0 {
 			s.Conversation = s.PromptIndex
 		}

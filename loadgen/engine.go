@@ -69,6 +69,10 @@ type runner struct {
 	quit     chan struct{}
 	quitOnce sync.Once
 
+	// ends holds a channel for each request that another one of its session waits
+	// for; it is closed when that request has ended.
+	ends map[int]chan struct{}
+
 	issueMu   sync.Mutex
 	issued    int // calls of Do
 	numbered  int // requests; more than issued where conversations have later turns
@@ -93,6 +97,14 @@ func newRunner(ctx context.Context, d Doer, load Load) *runner {
 		r.samples = make([]Sample, 0, min(load.Requests, 1<<16))
 	}
 	r.ctx, r.cancel = context.WithCancel(ctx)
+	if a := load.Arrivals; a != nil {
+		r.ends = map[int]chan struct{}{}
+		for i := range a.At {
+			if before := a.before(i); before >= 0 {
+				r.ends[before] = make(chan struct{})
+			}
+		}
+	}
 	r.started = time.Now()
 	return r
 }
@@ -148,7 +160,7 @@ func (r *runner) worker(n int) {
 		return
 	}
 	for {
-		first, ok := r.next()
+		first, ok := r.next(-1)
 		if !ok {
 			return
 		}
@@ -166,11 +178,18 @@ func (r *runner) openLoop() {
 	slots := make(chan struct{}, r.load.Concurrency)
 	free := time.Duration(0) // when the loop last had nothing else to do
 	for {
-		due := plan.next()
+		number, due, ok := plan.next()
+		if !ok {
+			return // requests whose session keeps them are still to come
+		}
 		wait, stop := r.load.pace(r.now(), due)
 		if stop || !r.sleep(wait) {
 			r.closeIssue()
 			return
+		}
+		if before := r.load.Arrivals.before(number); before >= 0 {
+			r.workers.Go(func() { r.afterBefore(number, before, due, slots) })
+			continue
 		}
 		asked := r.now()
 		// Time spent waiting for a slot is the load's doing; only what is left is
@@ -183,22 +202,51 @@ func (r *runner) openLoop() {
 		case <-r.quit:
 			return
 		}
-		first, ok := r.next()
+		first, ok := r.next(number)
 		if !ok {
 			return
 		}
 		first.Intended = due
 		free = first.Ready
-		r.workers.Go(func() {
-			defer func() { <-slots }()
-			r.do(first)
-		})
+		r.workers.Go(func() { r.doInSlot(number, first, slots) })
 	}
 }
 
-// next issues a request: it gives out the next number, or false when no more may
-// be issued. Every request that it gives out ends in exactly one sample.
-func (r *runner) next() (Sample, bool) {
+// afterBefore sends a request once the one before it in its session has ended, as
+// whoever is in a conversation does. From then on it is due.
+func (r *runner) afterBefore(number, before int, due time.Duration, slots chan struct{}) {
+	select {
+	case <-r.ends[before]:
+	case <-r.quit:
+		return
+	}
+	due = max(due, r.now())
+	select {
+	case slots <- struct{}{}:
+	case <-r.quit:
+		return
+	}
+	first, ok := r.next(number)
+	if !ok {
+		return
+	}
+	first.Intended = due
+	r.doInSlot(number, first, slots)
+}
+
+// doInSlot sends a request of an open loop and gives its slot back.
+func (r *runner) doInSlot(number int, first Sample, slots chan struct{}) {
+	defer func() { <-slots }()
+	r.do(first)
+	if ended := r.ends[number]; ended != nil {
+		close(ended)
+	}
+}
+
+// next issues a request: the one with that number in the load's order, or the next
+// one where that is negative; false when no more may be issued. Every request that it
+// gives out ends in exactly one sample.
+func (r *runner) next(number int) (Sample, bool) {
 	r.issueMu.Lock()
 	defer r.issueMu.Unlock()
 	// The watcher closes quit for these too, but it may be late: a request that
@@ -217,8 +265,11 @@ func (r *runner) next() (Sample, bool) {
 	if _, stop := r.load.pace(now, now); stop || r.exhausted {
 		return Sample{}, false
 	}
+	if number < 0 || r.load.Arrivals == nil {
+		number = r.issued
+	}
 	first := Sample{
-		Index: r.number(), PromptIndex: r.load.FirstPrompt + r.issued, Conversation: -1,
+		Index: r.number(), PromptIndex: r.load.FirstPrompt + number, Conversation: -1,
 		Intended: now, Ready: now, CachedTokens: -1,
 	}
 	r.issued++

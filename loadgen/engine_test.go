@@ -376,3 +376,83 @@ func TestPrepareComesBeforeTheClock(t *testing.T) {
 		t.Errorf("prepared %v, elapsed %v", p.prepared, r.Elapsed)
 	}
 }
+
+// Recorded requests are sent when they came, at the speed asked for.
+func TestRecordedArrivals(t *testing.T) {
+	second := time.Second
+	at := []time.Duration{0, second, second, 4 * second, 10 * second}
+	for _, speed := range []float64{0, 1, 2, 0.5} {
+		d := &fakeDoer{service: constant(3 * second)}
+		r := run(t, d, Load{Concurrency: 10, Requests: len(at), Rate: 1, FirstPrompt: 20, Arrivals: &Arrivals{At: at, Speed: speed}})
+		if r.End != EndComplete || len(r.Samples) != len(at) {
+			t.Fatalf("speed %v: %d samples, %s", speed, len(r.Samples), r.End)
+		}
+		for _, s := range r.Samples {
+			want := at[s.PromptIndex-20]
+			if speed > 0 {
+				want = time.Duration(float64(want) / speed)
+			}
+			if s.Intended != want || s.Sent != want {
+				t.Errorf("speed %v: request %d sent at %v, meant for %v, want %v", speed, s.PromptIndex-20, s.Sent, s.Intended, want)
+			}
+		}
+	}
+}
+
+// A request of a session waits for the answer to the one before it, and for nothing
+// else; whenever it is sent, it is the prompt that it was.
+func TestSessionsWait(t *testing.T) {
+	second := time.Second
+	arrivals := &Arrivals{
+		At:     []time.Duration{0, second, 2 * second, 3 * second, 20 * second},
+		Before: []int32{-1, 0, -1, 1, 3},
+	}
+	d := &fakeDoer{service: func(s Sample) time.Duration {
+		if s.PromptIndex == 1 { // it fails after a while: the session goes on
+			return second / 2
+		}
+		return 5 * second
+	}, class: func(s Sample) (Class, time.Duration) {
+		if s.PromptIndex == 1 {
+			return HTTP5xx, 0
+		}
+		return Success, 0
+	}}
+	// The duration ends a run that waits for nobody.
+	r := run(t, d, Load{Concurrency: 10, Requests: 5, Rate: 1, Arrivals: arrivals, Duration: time.Hour})
+	want := []time.Duration{0, 5 * second, 2 * second, 5*second + second/2, 20 * second}
+	if len(r.Samples) != 5 || r.End != EndComplete {
+		t.Fatalf("%d samples, %s", len(r.Samples), r.End)
+	}
+	indexes(t, r, 5)
+	for _, s := range r.Samples {
+		if w := want[s.PromptIndex]; s.Sent != w || s.Intended != w {
+			t.Errorf("request %d sent at %v, meant for %v, want %v", s.PromptIndex, s.Sent, s.Intended, w)
+		}
+	}
+}
+
+// A session whose predecessor is never answered keeps the end of the run from nobody.
+func TestSessionsEndWithTheRun(t *testing.T) {
+	arrivals := &Arrivals{At: []time.Duration{0, time.Second, 2 * time.Second}, Before: []int32{-1, 0, 1}}
+	synctest.Test(t, func(t *testing.T) {
+		drain := make(chan struct{})
+		d := &fakeDoer{service: constant(time.Hour)}
+		time.AfterFunc(10*time.Second, func() { close(drain) })
+		r, err := NewEngine(d).Run(t.Context(), Load{Concurrency: 1, Requests: 3, Rate: 1, Arrivals: arrivals, Drain: drain})
+		if err != nil || r.End != EndDrained || len(r.Samples) != 1 {
+			t.Errorf("%d samples, %s, %v", len(r.Samples), r.End, err)
+		}
+	})
+}
+
+func TestRecordedArrivalsMustFit(t *testing.T) {
+	for _, load := range []Load{
+		{Concurrency: 1, Requests: 2, Rate: 1, Arrivals: &Arrivals{At: make([]time.Duration, 3)}},
+		{Concurrency: 1, Requests: 2, Rate: 1, Arrivals: &Arrivals{At: make([]time.Duration, 2), Before: []int32{-1}}},
+	} {
+		if _, err := NewEngine(&fakeDoer{}).Run(t.Context(), load); err == nil {
+			t.Errorf("%+v was run", load)
+		}
+	}
+}

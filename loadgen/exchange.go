@@ -220,6 +220,9 @@ func (x *exchange) settle(cause Class, err error) {
 	if count.Usage {
 		s.TokenSource = TokensFromUsage
 	}
+	if !api.Generates(x.client.config.Protocol) {
+		s.OutputTokens, s.FirstTokens = 0, 0
+	}
 	switch {
 	case s.Class != Success:
 		return

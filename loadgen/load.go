@@ -21,6 +21,7 @@ type Load struct {
 	Requests    int           // how many to issue; 0: as many as fit into Duration
 	Duration    time.Duration // stop issuing after this long; 0: no bound
 	Rate        float64       // requests per second; +Inf or 0: closed loop, a freed slot is refilled at once
+	Arrivals    *Arrivals     `json:"-"` // recorded, in place of those that a rate draws; Rate is then their mean
 	Burstiness  float64       // shape of the gamma-distributed gaps of a finite rate: 1 Poisson, +Inf constant; 0 means 1
 	Seed        uint64        // of the arrival schedule
 	Start       StartMode     // empty means StartBurst
@@ -44,7 +45,31 @@ type Load struct {
 }
 
 // OpenLoop reports whether requests follow a schedule rather than freed slots.
-func (l Load) OpenLoop() bool { return l.Rate > 0 && !math.IsInf(l.Rate, 1) }
+func (l Load) OpenLoop() bool { return l.Arrivals != nil || l.Rate > 0 && !math.IsInf(l.Rate, 1) }
+
+// Arrivals says when each request of a load is due, and which one it waits for. Its
+// requests are prompts in the same order, whenever they are sent.
+type Arrivals struct {
+	At     []time.Duration // ascending, from the beginning
+	Before []int32         // the request of the same session that must have ended, by number; -1: none. nil: there are no sessions
+	Speed  float64         // At is divided by it; 0 means 1
+}
+
+// due is when a request is due, at the load's speed.
+func (a *Arrivals) due(i int) time.Duration {
+	if a.Speed > 0 {
+		return time.Duration(float64(a.At[i]) / a.Speed)
+	}
+	return a.At[i]
+}
+
+// before is the request that one waits for; -1 for none.
+func (a *Arrivals) before(i int) int {
+	if a == nil || a.Before == nil {
+		return -1
+	}
+	return int(a.Before[i])
+}
 
 // Progress counts a run as it goes; safe for concurrent use.
 type Progress struct {

@@ -20,6 +20,8 @@ func (l Load) validate() error {
 		return fmt.Errorf("load: the request rate must be positive, not %v", l.Rate)
 	case l.Burstiness < 0 || math.IsNaN(l.Burstiness):
 		return fmt.Errorf("load: burstiness must be positive, not %v", l.Burstiness)
+	case l.Arrivals != nil && (l.Requests != len(l.Arrivals.At) || l.Arrivals.Before != nil && len(l.Arrivals.Before) != l.Requests):
+		return fmt.Errorf("load: %d requests cannot follow %d recorded arrivals", l.Requests, len(l.Arrivals.At))
 	case l.Start != "" && l.Start != StartBurst && l.Start != StartStagger:
 		return fmt.Errorf("load: start must be %s or %s, not %q", StartBurst, StartStagger, l.Start)
 	}
@@ -93,10 +95,14 @@ type schedule struct {
 	scale float64
 	rng   *rand.Rand
 	hits  int
-	at    float64 // seconds
+	at    float64   // seconds
+	given *Arrivals // in place of all that
 }
 
 func newSchedule(l Load) *schedule {
+	if l.Arrivals != nil {
+		return &schedule{given: l.Arrivals}
+	}
 	s := &schedule{mean: 1 / l.Rate, shape: l.Burstiness, scale: 1}
 	if s.shape == 0 {
 		s.shape = 1
@@ -117,8 +123,22 @@ func newSchedule(l Load) *schedule {
 
 func (s *schedule) rewind(seed uint64) { s.rng = rand.New(rand.NewPCG(seed, 0x9e3779b97f4a7c15)) }
 
-// next returns the next intended start.
-func (s *schedule) next() time.Duration {
+// next returns the next request's number and its intended start; false where the
+// arrivals have ended.
+func (s *schedule) next() (number int, due time.Duration, ok bool) {
+	if s.given == nil {
+		due = s.draw()
+		return s.hits - 1, due, true
+	}
+	if s.hits == len(s.given.At) {
+		return 0, 0, false
+	}
+	s.hits++
+	return s.hits - 1, s.given.due(s.hits - 1), true
+}
+
+// draw returns the next intended start of a rate.
+func (s *schedule) draw() time.Duration {
 	if s.hits > 0 {
 		if math.IsInf(s.shape, 1) {
 			s.at = float64(s.hits) * s.mean // no sum of rounding errors

@@ -10,12 +10,12 @@ func TestScheduleDistribution(t *testing.T) {
 	for _, test := range []struct{ burstiness, cv float64 }{{0, 1}, {1, 1}, {0.25, 2}, {4, 0.5}, {math.Inf(1), 0}} {
 		s := newSchedule(Load{Rate: 50, Burstiness: test.burstiness, Seed: 7})
 		const n = 20000
-		last, sum, squares := s.next(), 0.0, 0.0
+		last, sum, squares := s.draw(), 0.0, 0.0
 		if last != 0 {
 			t.Errorf("burstiness %v: first due at %v", test.burstiness, last)
 		}
 		for range n {
-			at := s.next()
+			at := s.draw()
 			gap := (at - last).Seconds()
 			last, sum, squares = at, sum+gap, squares+gap*gap
 		}
@@ -34,11 +34,11 @@ func TestScheduleIsScaledAndRepeats(t *testing.T) {
 	other, differs := newSchedule(load), false
 	var last time.Duration
 	for range load.Requests {
-		at := a.next()
-		if at < last || at != b.next() {
+		at := a.draw()
+		if at < last || at != b.draw() {
 			t.Fatal("the schedule does not repeat or goes backwards")
 		}
-		differs = differs || at != other.next()
+		differs = differs || at != other.draw()
 		last = at
 	}
 	if !differs {

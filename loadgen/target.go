@@ -32,7 +32,7 @@ func (s Secret) Reveal() string { return string(s) }
 // Target is the endpoint under test: the config's target section.
 type Target struct {
 	BaseURL            string            `yaml:"base_url,omitempty"`             // e.g. http://127.0.0.1:8000/v1; the /v1 may be missing
-	API                string            `yaml:"api"`                            // auto, openai-chat, openai-completions, sglang, tgi, ollama
+	API                string            `yaml:"api"`                            // auto, openai-chat, openai-completions, sglang, tgi, ollama; for what writes no text: openai-embeddings, rerank, tei-rerank
 	Model              string            `yaml:"model,omitempty"`                // empty: the first that the server lists
 	APIKeyEnv          string            `yaml:"api_key_env,omitempty"`          // environment variable with the key
 	APIKeyFile         string            `yaml:"api_key_file,omitempty"`         // file with the key

@@ -45,7 +45,7 @@ func (t Target) URL(path string) (string, error) {
 
 // endpoints are the ends of an address that people copy whole out of an example,
 // though only what comes before is the base.
-var endpoints = []string{"/chat/completions", "/completions", "/models", "/api/chat", "/api/generate", "/generate_stream", "/generate"}
+var endpoints = []string{"/chat/completions", "/completions", "/embeddings", "/rerank", "/models", "/api/chat", "/api/generate", "/generate_stream", "/generate"}
 
 func withoutEndpoint(base string) string {
 	for _, end := range endpoints {
@@ -82,7 +82,7 @@ func (t Target) base() (*url.URL, error) {
 // openAIPath reports whether path belongs to the OpenAI API.
 func openAIPath(path string) bool {
 	switch path {
-	case "/chat/completions", "/completions", "/models":
+	case "/chat/completions", "/completions", "/embeddings", "/models":
 		return true
 	}
 	return strings.HasPrefix(path, "/v1/")

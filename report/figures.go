@@ -14,10 +14,11 @@ type view struct {
 	w     words
 	whole bool // the whole run's figures even where the verdict was taken from steady state
 	open  bool // load points are arrival rates, not concurrencies
+	speed bool // they are speeds of recorded traffic
 }
 
 func newView(r *sweep.Result, w words, whole bool) *view {
-	v := &view{r: r, w: w, whole: whole, open: r.Command == "rate"}
+	v := &view{r: r, w: w, whole: whole, open: r.Command == "rate" || r.Command == "replay", speed: r.Command == "replay"}
 	if v.open {
 		for i := range r.Steps {
 			v.open = v.open && r.Steps[i].RequestRate.IsKnown()
@@ -36,7 +37,10 @@ func (v *view) figures(s *analysis.Step) *analysis.Summary {
 
 // load returns where a step stands on the horizontal axis.
 func (v *view) load(s *analysis.Step) float64 {
-	if v.open {
+	switch {
+	case v.speed:
+		return s.Speed.Or(0)
+	case v.open:
 		return s.RequestRate.Or(0)
 	}
 	return float64(s.Concurrency)
@@ -44,19 +48,28 @@ func (v *view) load(s *analysis.Step) float64 {
 
 // loadText writes a step's load for people.
 func (v *view) loadText(s *analysis.Step) string {
+	if v.speed {
+		return v.w.say("load.speed", loadNumber(v.load(s)))
+	}
 	return loadNumber(v.load(s))
 }
 
 // loadHead heads a column of loads.
 func (v *view) loadHead() string {
-	if v.open {
+	switch {
+	case v.speed:
+		return v.w.say("col.speed")
+	case v.open:
 		return v.w.say("col.rate")
 	}
 	return v.w.say("col.load")
 }
 
 func (v *view) loadLabel() string {
-	if v.open {
+	switch {
+	case v.speed:
+		return v.w.say("axis.speed")
+	case v.open:
 		return v.w.say("axis.rate")
 	}
 	return v.w.say("axis.concurrency")
@@ -120,6 +133,10 @@ func (v *view) overLoad(id string) *chart {
 func (v *view) annotate(c *chart) {
 	r := v.r
 	if v.open {
+		if a := r.Headroom; a != nil && a.Speed.IsKnown() {
+			c.upright = append(c.upright, mark{at: a.Speed.Or(0), text: v.w.say("mark.headroom", figure(a.Speed))})
+			c.bands = append(c.bands, band{from: a.Low.Or(0), to: a.High.Or(0), style: window})
+		}
 		if r.Rate != nil && r.Rate.Rate.IsKnown() {
 			c.upright = append(c.upright, mark{at: r.Rate.Rate.Or(0), text: v.w.say("mark.rate", figure(r.Rate.Rate))})
 		}

@@ -196,6 +196,9 @@ var notSaid = map[string]bool{
 
 // notShown are other sentences that the page has no place for.
 var notShown = map[string]bool{
+	"counted as if 3 x the recorded traffic did not hold, and 2 x did; every further doubling sends it once more": true, // of a dry run
+	"runs near the limit are made until it is known within 10 %, at most 12 of them":                              true,
+	"must be from 0 to %d, not %v": true, // of a configuration
 	"%s: %.3g s per request, more than with more in flight: the server was still warming up": true, // points that a fit left out
 	"%s: %.3g s per request where %.3g would fit the others: something disturbed it":         true,
 	"too many concurrent": true, "server busy": true, "currently busy": true, "kv cache": true, "context size has been exceeded": true, // a server's own words

@@ -57,6 +57,8 @@ type stepPanel struct {
 }
 
 var stepPanels = []stepPanel{
+	{"chart.arrivals", "axis.rate", sky, 1, func(n analysis.Number) string { return perSecond(n, "req/s") },
+		func(s *analysis.Slice) analysis.Number { return s.ArrivalRate }},
 	{"chart.flight", "series.inFlight", orange, 1, figure, func(s *analysis.Slice) analysis.Number { return s.InFlight }},
 	{"chart.time", "axis.ttftMs", blue, 1000, seconds, func(s *analysis.Slice) analysis.Number { return s.TTFTMean }},
 	{"chart.rate", "axis.tokens", green, 1, func(n analysis.Number) string { return perSecond(n, "tok/s") },

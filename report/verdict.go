@@ -61,6 +61,9 @@ func (v *view) number(d *verdict) {
 	case r.Rate != nil:
 		v.rateNumber(d, r.Rate)
 		return
+	case r.Headroom != nil:
+		v.headroomNumber(d, r.Headroom)
+		return
 	case r.QPS != nil:
 		v.qpsNumber(d, r.QPS)
 		return
@@ -106,6 +109,22 @@ func (v *view) rateNumber(d *verdict, a *sweep.RateAnswer) {
 	}
 	if a.BoundBy != "" {
 		d.Bound = v.w.say("verdict.bound", v.rule(a.BoundBy))
+	}
+}
+
+// headroomNumber is the answer of how many times recorded traffic fits.
+func (v *view) headroomNumber(d *verdict, a *sweep.HeadroomAnswer) {
+	d.Unit = v.w.say("unit.speed")
+	switch c, ok := a.Confidence.Value(); {
+	case a.Speed.IsKnown() && ok:
+		d.Number = figure(a.Speed) + " x"
+		d.Interval = v.w.say("verdict.interval", percent(number(c), 0), figure(a.Low)+"–"+figure(a.High))
+	case a.Low.IsKnown():
+		d.Number = "≥ " + figure(a.Low) + " x"
+		d.Interval = v.w.say("verdict.highest")
+	}
+	if a.SLO != "" {
+		d.Bound = v.w.say("verdict.bound", v.rule(a.SLO))
 	}
 }
 
@@ -177,7 +196,9 @@ func (v *view) meaning() string {
 		return v.w.say("meaning.qps", whole(r.QPS.Concurrency), figure(number(r.QPS.Share*r.QPS.Target)))
 	case r.Rate != nil:
 		return v.w.closed(strings.TrimSuffix(r.Sentence, "; "+r.Rate.Sentence)) // what was foretold stands among the facts
-	case r.Command == "run" || r.Command == "soak":
+	case r.Headroom != nil:
+		return v.w.closed(r.Sentence)
+	case r.Command == "run" || r.Command == "soak" || r.Command == "replay":
 		return v.pointMeaning()
 	case r.Verdict != sweep.LimitFound || r.Limit == nil || !r.Limit.Concurrency.IsKnown() || v.open:
 		return v.w.closed(r.Sentence)

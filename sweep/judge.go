@@ -58,6 +58,15 @@ func Judge(prev []analysis.Step, cur *analysis.Step, rules StopRules) []analysis
 	return stops
 }
 
+// judgeRecorded is judgeArrivals without the backlog: recorded traffic comes and goes,
+// and the number in flight with it. What piles up shows in the latencies from the
+// intended start.
+func judgeRecorded(step *analysis.Step, rules StopRules) []analysis.Stop {
+	seen := *step
+	seen.Whole = sinceIntended(step.Whole)
+	return Judge(nil, &seen, rules)
+}
+
 // judgeArrivals holds a step of an open loop against the rules: latencies from the
 // intended start, and the backlog. A throughput gain has no meaning here.
 func judgeArrivals(step *analysis.Step, rules StopRules) []analysis.Stop {
@@ -164,6 +173,9 @@ func judgeTTFT(cur *analysis.Step, rules StopRules) *analysis.Stop {
 
 // loadOf names a step's load in a sentence.
 func loadOf(s *analysis.Step) string {
+	if s.Speed.IsKnown() {
+		return recordedAt(s)
+	}
 	if rate, ok := s.RequestRate.Value(); ok {
 		return figure(rate) + " req/s"
 	}

@@ -163,6 +163,7 @@ type forecast struct {
 	residence func(n float64) float64 // mean time in system, seconds
 	ttft      func(n float64) float64 // of it until the first token; nil: a tenth
 	success   func(n float64) float64 // share of requests; nil: all
+	speed     float64                 // of recorded traffic, from which it does not hold; 0: none
 	most      float64                 // rate of arrivals, requests/s, from which they pile up; 0: none
 }
 
@@ -181,6 +182,12 @@ func (f forecast) step(o *Order) analysis.Step {
 		failed = requests - int(math.Round(f.success(n)*float64(requests)))
 	}
 	s := state.Step(o, requests-failed, failed)
+	if o.Traffic != nil {
+		s.Speed = loadgen.Known(o.Speed)
+		if f.speed > 0 && o.Speed >= f.speed {
+			s.Stop = &analysis.Stop{Rule: RuleTTFT}
+		}
+	}
 	if f.most > 0 && o.Rate >= f.most {
 		s.Backlog = &analysis.Backlog{Early: 10, Late: 1000, Growth: 0.5}
 		o.Hold(&s)

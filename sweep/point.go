@@ -15,6 +15,8 @@ type LoadPoint struct {
 	Burstiness  float64           // of the gaps of a finite rate: 1 Poisson, +Inf constant; 0 means 1
 	Requests    int               // how many; 0: as many as fit into Duration
 	Duration    time.Duration     // stop issuing after this long; 0: no bound
+	Traffic     *Traffic          // recorded requests, in place of all that; nil: none
+	Speed       float64           // of the traffic, as a factor on its own
 	Goodput     *analysis.Goodput // what a request must meet to count as good; nil: no goodput
 }
 
@@ -23,6 +25,9 @@ func (p LoadPoint) order(phase analysis.Phase) *Order {
 	o.Abandon = Abandon{Never: true, Allowed: -1}
 	if p.Rate > 0 && !math.IsInf(p.Rate, 1) {
 		o.Rate = p.Rate
+	}
+	if p.Traffic != nil {
+		o.follow(p.Traffic, p.Speed)
 	}
 	return o
 }
@@ -70,7 +75,9 @@ func verdictOf(step *analysis.Step) Verdict {
 func stepWords(step *analysis.Step) string {
 	v := step.Verdict()
 	what := fmt.Sprintf("%d requests in flight", step.Concurrency)
-	if rate, ok := step.RequestRate.Value(); ok {
+	if step.Speed.IsKnown() {
+		what = recordedAt(step)
+	} else if rate, ok := step.RequestRate.Value(); ok {
 		what = fmt.Sprintf("%s req/s with at most %d in flight", figure(rate), step.Concurrency)
 	}
 	words := fmt.Sprintf("%s: %s success, %s req/s", what, percentOr(v.SuccessRate), v.RequestThroughput.Format(2))

@@ -59,11 +59,12 @@ type Answer struct {
 	Efficiency     analysis.Efficiency       `json:"efficiency"`
 	Curve          *analysis.Curve           `json:"curve"`
 	Bottleneck     *diagnosis.Bottleneck     `json:"bottleneck"`
-	Steps          []analysis.Step           `json:"steps"`  // as measured, with what chance had stopped cleared
-	Search         *Search                   `json:"search"` // null where no exact search was made
-	QPS            *QPSAnswer                `json:"qps"`    // of capfind qps, else null
-	Rate           *RateAnswer               `json:"rate"`   // of capfind rate, else null
-	Soak           *SoakAnswer               `json:"soak"`   // of capfind soak, else null
+	Steps          []analysis.Step           `json:"steps"`    // as measured, with what chance had stopped cleared
+	Search         *Search                   `json:"search"`   // null where no exact search was made
+	QPS            *QPSAnswer                `json:"qps"`      // of capfind qps, else null
+	Rate           *RateAnswer               `json:"rate"`     // of capfind rate, else null
+	Headroom       *HeadroomAnswer           `json:"headroom"` // of capfind replay without a speed, else null
+	Soak           *SoakAnswer               `json:"soak"`     // of capfind soak, else null
 	Warnings       []string                  `json:"warnings"`
 }
 

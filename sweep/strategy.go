@@ -55,6 +55,8 @@ type Order struct {
 	Duration    time.Duration // stop issuing after this long; 0: no bound
 	Rate        float64       // requests/s; 0: closed loop
 	Burstiness  float64       // of the gaps of a rate
+	Traffic     *Traffic      // recorded requests, in place of those that a rate draws; nil: none
+	Speed       float64       // of the traffic, as a factor on its own
 	Phase       analysis.Phase
 	Purpose     string // what the search measures it for; empty outside a search
 	Why         string // the same for people
@@ -89,7 +91,10 @@ type Abandon struct {
 
 // judge is every rule that the order's step breaks.
 func (o *Order) judge(step *analysis.Step) []analysis.Stop {
-	if o.Intended {
+	switch {
+	case o.Traffic != nil:
+		return judgeRecorded(step, o.Rules)
+	case o.Intended:
 		return judgeArrivals(step, o.Rules)
 	}
 	return Judge(o.Prev, step, o.Rules)

@@ -47,8 +47,13 @@ func (m made) step(o *Order) analysis.Step {
 			failed++
 		}
 	}
+	if o.Traffic != nil && o.Speed*speed > m.most/10 {
+		failed = requests / 2
+	}
 	s := l.Step(o, requests-failed, failed)
-	if o.Rate > m.most {
+	if o.Traffic != nil {
+		s.Speed = loadgen.Known(o.Speed)
+	} else if o.Rate > m.most {
 		s.Backlog = &analysis.Backlog{Early: 1, Late: 500, Growth: 0.4}
 		o.Hold(&s)
 	}
@@ -67,6 +72,7 @@ func everyStrategy() map[string]Strategy {
 		"limit":       FindLimit{Config: Default(), Rules: rules, Band: DefaultBand()},
 		"concurrency": FindConcurrency{Target: QPSConfig{Rate: 20}, Rules: rules, Exact: true},
 		"rate":        FindRate{Arrivals: RateConfig{}, Rules: rules, Exact: true, Repeat: true},
+		"headroom":    FindHeadroom{Traffic: &Traffic{At: make([]time.Duration, 100)}, Concurrency: 100, Rules: rules},
 		"soak":        LongRun{Soak: SoakConfig{LoadPoint: point}, Rules: rules},
 		"point":       SinglePoint{Load: point, Rules: rules},
 	}
@@ -78,8 +84,11 @@ func everyStrategy() map[string]Strategy {
 func TestSameStepsSameOrder(t *testing.T) {
 	for name, q := range everyStrategy() {
 		histories, orders := 500, 0
-		if name == "limit" {
-			histories = 100 // of some fifteen orders each
+		switch name { // of some fifteen orders each, and many a sum
+		case "limit":
+			histories = 100
+		case "headroom":
+			histories = 30
 		}
 		for seed := range histories {
 			server := newMade(rand.New(rand.NewPCG(uint64(seed), 12)))

@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/urfave/cli/v2"
+
+	"github.com/capfind/capfind/loadgen/trace"
 )
 
 // app is what every command needs: the streams, and how an interruption is
@@ -14,7 +16,8 @@ type app struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
 	interrupt      *interrupt
-	args           []string // the command line, for the record
+	args           []string     // the command line, for the record
+	traffic        *trace.Trace // recorded, to be sent again; nil: none
 }
 
 // logf writes one line for the person who watches. A broken stderr must not

@@ -231,19 +231,11 @@ func (b *bench) notice(format string, args ...any) { b.console.Notice(fmt.Sprint
 
 // prepareClient makes the prompts and the client that sends them.
 func (b *bench) prepareClient(ctx context.Context) error {
-	w := b.file.Workload
-	source, notes, err := prompt.NewWatched(ctx, w, b.found.Sizer, b.console.Reading(filepath.Base(w.Path)))
-	b.console.Clear()
+	source, err := b.prompts(ctx)
 	if err != nil {
 		return err
 	}
 	b.source = source
-	if closer, ok := source.(io.Closer); ok {
-		b.onClose(func() { closer.Close() })
-	}
-	for _, note := range notes {
-		b.notice("%s", note)
-	}
 	if err := b.dropTooLong(ctx); err != nil {
 		return err
 	}
@@ -273,6 +265,29 @@ func (b *bench) dropTooLong(ctx context.Context) error {
 		return nil
 	}
 	return err
+}
+
+// prompts is where the prompts come from.
+func (b *bench) prompts(ctx context.Context) (prompt.Source, error) {
+	w := b.file.Workload
+	if b.traffic != nil {
+		if n := b.traffic.Longer(b.found.ContextLength, w.OutputLen); n > 0 {
+			b.notice("warning: %d of the %d recorded requests are longer than the server's context of %d tokens: it will refuse them", n, b.traffic.Len(), b.found.ContextLength)
+		}
+		return b.traffic.Source(w.Seed, b.found.Sizer, w.OutputLen), nil
+	}
+	source, notes, err := prompt.NewWatched(ctx, w, b.found.Sizer, b.console.Reading(filepath.Base(w.Path)))
+	b.console.Clear()
+	if err != nil {
+		return nil, err
+	}
+	if closer, ok := source.(io.Closer); ok {
+		b.onClose(func() { closer.Close() })
+	}
+	for _, note := range notes {
+		b.notice("%s", note)
+	}
+	return source, nil
 }
 
 // makeDirectory makes the result directory, if the run is new, and writes what

@@ -72,6 +72,9 @@ func bashCompletion(commands []*cli.Command) string {
 		if c.Name == "completion" {
 			names = []string{"bash", "zsh", "fish"}
 		}
+		if c.Name == "trace" {
+			names = append(names, traceActions...)
+		}
 		fmt.Fprintf(&b, "        %s) words=%q ;;\n", c.Name, strings.Join(append(names, "--help"), " "))
 	}
 	b.WriteString("      esac\n    fi\n  fi\n" +

@@ -27,15 +27,17 @@ func (a *app) configFor(c *cli.Context, sections ...flags.Section) (*config.File
 		}
 		path = filepath.Join(dir, "config.yaml")
 	}
-	return a.readConfig(c, path, sections...)
+	return a.readConfig(c, path, nil, sections...)
 }
 
-// readConfig reads the file, if any, under the environment and the flags.
-func (a *app) readConfig(c *cli.Context, path string, sections ...flags.Section) (*config.File, error) {
+// readConfig reads the file, if any, under the environment, what the command itself
+// sets, and the flags.
+func (a *app) readConfig(c *cli.Context, path string, own []config.Override, sections ...flags.Section) (*config.File, error) {
 	given, err := flags.Overrides(c, a.args, os.Getenv, sections...)
 	if err != nil {
 		return nil, err
 	}
+	given = append(own, given...)
 	f, err := config.Read(config.Input{Path: path, Stdin: a.stdin, Overrides: given})
 	return f, asUsage(err)
 }

@@ -54,7 +54,7 @@ func plannedName(s sweep.PlannedStep) string {
 	if !ok {
 		return strconv.Itoa(s.Concurrency) + " in flight"
 	}
-	return fmt.Sprintf("%g req/s, at most %d in flight", rate, s.Concurrency)
+	return fmt.Sprintf("%.4g req/s, at most %d in flight", rate, s.Concurrency)
 }
 
 func estimated(s analysis.Number) string {

@@ -18,13 +18,14 @@ var imports = map[string][]string{
 	"loadgen/api":                {"loadgen/prompt"},
 	"loadgen/prompt":             {},
 	"loadgen/probe":              {"loadgen", "loadgen/api", "loadgen/prompt"},
+	"loadgen/trace":              {"loadgen", "loadgen/prompt"},
 	"loadgen/selftest":           {"loadgen", "loadgen/api", "loadgen/prompt"},
 	"analysis":                   {"loadgen"},
 	"analysis/diagnosis":         {"loadgen", "analysis"},
 	"sweep":                      {"loadgen", "analysis", "analysis/diagnosis"},
 	"sweep/control":              {"loadgen", "analysis", "sweep"},
 	"sweep/store":                {"loadgen", "analysis", "sweep"},
-	"report":                     {"loadgen", "analysis", "analysis/diagnosis", "sweep", "sweep/store"},
+	"report":                     {"loadgen", "loadgen/trace", "analysis", "analysis/diagnosis", "sweep", "sweep/store"},
 	"internal/telemetry":         {"loadgen", "analysis"},
 	"internal/simserver/draw":    nil,
 	"internal/simserver":         {"loadgen", "internal/simserver/draw"},
@@ -38,10 +39,11 @@ var imports = map[string][]string{
 // outside lists the packages beyond the standard library that are confined to
 // one place each.
 var outside = map[string]string{
-	"gopkg.in/yaml.v3":         "internal/config",
-	"github.com/urfave/cli/v2": "cmd/capfind",
-	"gonum.org/v1/plot":        "report",
-	"golang.org/x/term":        "internal/terminal",
+	"gopkg.in/yaml.v3":              "internal/config",
+	"github.com/urfave/cli/v2":      "cmd/capfind",
+	"gonum.org/v1/plot":             "report",
+	"golang.org/x/term":             "internal/terminal",
+	"github.com/klauspost/compress": "loadgen/trace",
 }
 
 func TestImportOrder(t *testing.T) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -19,7 +20,6 @@ var loadSections = []flags.Section{"preset", "target", "workload", "load", "stop
 // measure runs a command that loads a server: read, set up, ask, conclude. The result
 // is nil where nothing was measured.
 func (a *app) measure(c *cli.Context, sections []flags.Section, prepare func(*config.File) (sweep.Planned, error)) (*sweep.Result, error) {
-	out := c.String("format")
 	f, err := a.configFor(c, sections...)
 	if err != nil {
 		return nil, err
@@ -28,6 +28,12 @@ func (a *app) measure(c *cli.Context, sections []flags.Section, prepare func(*co
 	if err != nil {
 		return nil, err
 	}
+	return a.answer(c, f, question)
+}
+
+// answer measures what a question wants to know, and concludes.
+func (a *app) answer(c *cli.Context, f *config.File, question sweep.Planned) (*sweep.Result, error) {
+	out := c.String("format")
 	if c.Bool("dry-run") {
 		return nil, a.dryRun(c, sweep.Foresee(question, outlook(f, c.Duration("response-time"))), out)
 	}
@@ -57,8 +63,9 @@ func outlook(f *config.File, response time.Duration) sweep.Outlook {
 // workload is what a controller must know of the requests.
 func workload(f *config.File) sweep.Workload {
 	w := f.Workload
-	load := sweep.Workload{SharedPrefix: w.Dataset == prompt.SharedPrefix || w.Dataset == prompt.Conversation || !w.Unique}
-	if w.Path == "" { // a data set has lengths of its own
+	shares := []string{prompt.SharedPrefix, prompt.Conversation, prompt.Trace}
+	load := sweep.Workload{SharedPrefix: slices.Contains(shares, w.Dataset) || !w.Unique}
+	if w.Path == "" || w.Dataset == prompt.Trace { // a data set has lengths of its own
 		load.PromptTokens, load.OutputTokens = float64(w.InputLen+w.PrefixLen), float64(w.OutputLen)
 	}
 	return load

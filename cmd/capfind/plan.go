@@ -2,12 +2,15 @@ package main
 
 import (
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 
 	"github.com/urfave/cli/v2"
 
 	"github.com/capfind/capfind/analysis"
+	"github.com/capfind/capfind/loadgen"
+	"github.com/capfind/capfind/sweep"
 )
 
 func (a *app) planCommand() *cli.Command {
@@ -17,7 +20,8 @@ func (a *app) planCommand() *cli.Command {
 		Usage:     "how many replicas for a number of users or a request rate",
 		ArgsUsage: "RESULT",
 		Description: "RESULT is a result directory or its result.json. Give one or more demands, in any mix:\n" +
-			"capfind plan results/sweep-... --users 500 --think-time 30s --qps 10,20,50 --price 2.5",
+			"capfind plan results/sweep-... --users 500 --think-time 30s --qps 10,20,50 --price 2.5\n" +
+			"Of a replay the recorded traffic is the demand: capfind plan results/replay-... --growth 3",
 		Flags: []cli.Flag{
 			formatFlag(),
 			&cli.StringFlag{Name: "users", Usage: "users at work at once, `N[,N...]`"},
@@ -40,14 +44,17 @@ func (a *app) planAction(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	demands, err := demandsOf(c)
-	if err != nil {
-		return err
-	}
 	if c.Float64("growth") <= 0 || c.Int("spare") < 0 || c.Float64("price") < 0 || c.Int("per-replica") < 0 {
 		return usagef("--growth must be above 0; --spare, --price and --per-replica must not be negative")
 	}
 	r, err := readResult(args[0])
+	if err != nil {
+		return err
+	}
+	if r.Headroom != nil {
+		return a.planGrowth(c, args[0], r.Headroom, out)
+	}
+	demands, err := demandsOf(c)
 	if err != nil {
 		return err
 	}
@@ -69,6 +76,43 @@ func (a *app) planAction(c *cli.Context) error {
 		return outcomeError{exitInconclusive, "no plan: " + strings.Join(plan.Refusals, "; ")}
 	}
 	return nil
+}
+
+// growthPlan is how many of what was measured carry recorded traffic that has grown.
+type growthPlan struct {
+	Growth      float64         `json:"growth"` // times the recorded traffic
+	Replicas    int             `json:"replicas"`
+	Spare       int             `json:"spare"`      // of them
+	SpeedEach   analysis.Number `json:"speed_each"` // times the recorded traffic, on each that works
+	Headroom    analysis.Number `json:"headroom"`   // of one: the low end of its interval
+	PerHour     analysis.Number `json:"cost_per_hour"`
+	Assumptions []string        `json:"assumptions"`
+}
+
+// planGrowth plans by how many times recorded traffic fits. The low end of the interval
+// is what is sure.
+func (a *app) planGrowth(c *cli.Context, path string, h *sweep.HeadroomAnswer, out string) error {
+	low, ok := h.Low.Value()
+	if !ok || low <= 0 {
+		return outcomeError{exitInconclusive, path + " found no speed at which the requirements hold: there is nothing to plan with"}
+	}
+	p := growthPlan{Growth: c.Float64("growth"), Spare: c.Int("spare"), Headroom: h.Low}
+	working := int(math.Ceil(p.Growth/low - 1e-9))
+	p.Replicas = working + p.Spare
+	p.SpeedEach = loadgen.Known(p.Growth / float64(working))
+	if price := c.Float64("price"); price > 0 {
+		p.PerHour = loadgen.Known(price * float64(p.Replicas))
+	}
+	p.Assumptions = []string{
+		fmt.Sprintf("one of what was measured carries %.3g x the recorded traffic, the low end of its interval", low),
+		"traffic splits evenly, and each replica keeps what its prompts share in its own cache",
+	}
+	rows := [][]string{{"growth", "replicas", "of them spare", "times the traffic each", "at most each"},
+		{fmt.Sprintf("%g x", p.Growth), strconv.Itoa(p.Replicas), strconv.Itoa(p.Spare), p.SpeedEach.Format(2), fmt.Sprintf("%.3g", low)}}
+	if p.PerHour.IsKnown() {
+		rows[0], rows[1] = append(rows[0], c.String("currency")+"/hour"), append(rows[1], p.PerHour.Format(2))
+	}
+	return printRows(a, out, p, rows, "\nAssuming\n"+bullets(p.Assumptions))
 }
 
 // demandsOf reads the demands from the flags, users first.

@@ -7,7 +7,7 @@ import (
 )
 
 // allSections are the parts of the configuration, in its order.
-var allSections = []flags.Section{"preset", "target", "workload", "load", flags.Rates, "sweep", "stop", "recommend", "telemetry", "output", "report"}
+var allSections = []flags.Section{"preset", "target", "workload", "load", flags.Rates, "replay", "sweep", "stop", "recommend", "telemetry", "output", "report"}
 
 func (a *app) validateCommand() *cli.Command {
 	return &cli.Command{
@@ -24,7 +24,7 @@ func (a *app) validateCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			f, err := a.readConfig(c, args[0], allSections...)
+			f, err := a.readConfig(c, args[0], nil, allSections...)
 			if err != nil {
 				return err
 			}

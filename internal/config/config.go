@@ -17,19 +17,21 @@ import (
 
 // File is the whole configuration, one field a section.
 type File struct {
-	Preset    string          `yaml:"preset,omitempty"` // start from one of the guide's settings; any key of this file overrides it
-	Target    Target          `yaml:"target"`           // the server under test
-	Workload  prompt.Config   `yaml:"workload"`         // what is asked of it
-	Load      Load            `yaml:"load"`             // one load point: run, qps, rate, soak
-	Sweep     sweep.Config    `yaml:"sweep"`            // the ladder and the exact search
-	Stop      sweep.StopRules `yaml:"stop"`             // what counts as too much
-	Recommend analysis.Band   `yaml:"recommend"`        // share of the limit that production should be set to
-	Telemetry Telemetry       `yaml:"telemetry"`        // how the server's own metrics are read
-	Output    Output          `yaml:"output"`           // where results go
-	Report    Report          `yaml:"report"`           // how the report is written
+	Preset    string             `yaml:"preset,omitempty"` // start from one of the guide's settings; any key of this file overrides it
+	Target    Target             `yaml:"target"`           // the server under test
+	Workload  prompt.Config      `yaml:"workload"`         // what is asked of it
+	Load      Load               `yaml:"load"`             // one load point: run, qps, rate, soak
+	Replay    sweep.ReplayConfig `yaml:"replay"`           // recorded traffic: replay
+	Sweep     sweep.Config       `yaml:"sweep"`            // the ladder and the exact search
+	Stop      sweep.StopRules    `yaml:"stop"`             // what counts as too much
+	Recommend analysis.Band      `yaml:"recommend"`        // share of the limit that production should be set to
+	Telemetry Telemetry          `yaml:"telemetry"`        // how the server's own metrics are read
+	Output    Output             `yaml:"output"`           // where results go
+	Report    Report             `yaml:"report"`           // how the report is written
 
 	source string           // name of the file, for messages; empty without one
 	places map[string]place // where each given key stands
+	absent map[string]bool  // keys whose absence was asked for, and so is kept
 }
 
 // Target is the endpoint under test, or a simulated one.
@@ -102,6 +104,7 @@ func Default() *File {
 		Target:    Target{Target: loadgen.DefaultTarget()},
 		Workload:  prompt.Default(),
 		Load:      Load{MaxConcurrency: 10, RequestRate: math.Inf(1), NumPrompts: 50, Burstiness: 1, ConcurrencyFactor: 1, RateFactor: 1},
+		Replay:    sweep.ReplayConfig{Piece: 10 * time.Minute},
 		Sweep:     sweep.Default(),
 		Stop:      sweep.DefaultStopRules(),
 		Recommend: sweep.DefaultBand(),

@@ -417,3 +417,22 @@ func FuzzRead(f *testing.F) {
 		}
 	})
 }
+
+// A command that asks whether a key was given gets the same answer from what it stored.
+func TestAbsenceIsStored(t *testing.T) {
+	f, err := read("target: {base_url: http://h}\nload: {max_concurrency: 3}\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if !f.Given("load.max_concurrency") || f.Given("load.num_prompts") || f.Given("sweep.concurrency") {
+			t.Fatalf("given: %v", string(f.YAML()))
+		}
+		if f, err = read(string(f.YAML())); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if f.Load.NumPrompts == 0 || len(f.Sweep.Concurrency) == 0 || f.Load.MaxConcurrency != 3 {
+		t.Errorf("%+v", f.Load)
+	}
+}

@@ -31,7 +31,7 @@ func (f *File) YAML() []byte {
 	enc := yaml.NewEncoder(&b)
 	enc.SetIndent(2)
 	// The tree holds plain scalars only, which cannot fail to encode.
-	_ = enc.Encode(ordered(reflect.ValueOf(f).Elem()))
+	_ = enc.Encode(f.ordered("", reflect.ValueOf(f).Elem()))
 	_ = enc.Close()
 	return b.Bytes()
 }
@@ -97,28 +97,28 @@ func plainStruct(v reflect.Value) map[string]any {
 }
 
 // ordered is plain as a YAML tree whose keys keep the order of the struct.
-func ordered(v reflect.Value) *yaml.Node {
+func (f *File) ordered(section string, v reflect.Value) *yaml.Node {
 	n := &yaml.Node{Kind: yaml.MappingNode, Tag: "!!map"}
 	values := plainStruct(v)
-	for _, f := range fieldsOf(v.Type()) {
-		x, ok := values[f.name]
-		if !ok {
+	for _, field := range fieldsOf(v.Type()) {
+		x, ok := values[field.name]
+		if !ok || f.absent[section+field.name] {
 			continue
 		}
-		fv := v.FieldByIndex(f.index)
+		fv := v.FieldByIndex(field.index)
 		if fv.Kind() == reflect.Pointer && !fv.IsNil() {
 			fv = fv.Elem()
 		}
 		child := &yaml.Node{}
 		if fv.Kind() == reflect.Struct {
-			child = ordered(fv)
+			child = f.ordered(section+field.name+".", fv)
 		} else if err := child.Encode(x); err != nil {
 			child.SetString(fmt.Sprint(x))
 		}
 		if child.Kind == yaml.SequenceNode && fv.Type() == stepsType {
 			child.Style = yaml.FlowStyle
 		}
-		n.Content = append(n.Content, &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: f.name}, child)
+		n.Content = append(n.Content, &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: field.name}, child)
 	}
 	return n
 }

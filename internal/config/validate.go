@@ -30,9 +30,16 @@ func (f *File) Where(key string) string {
 }
 
 // Given reports whether the preset, the file, a flag or the environment gave the
-// key.
+// key. Where none did, that says something to whoever asks: YAML leaves the key out,
+// so that a run that goes on with what was stored gets the same answer.
 func (f *File) Given(key string) bool {
 	_, ok := f.places[key]
+	if !ok {
+		if f.absent == nil {
+			f.absent = map[string]bool{}
+		}
+		f.absent[key] = true
+	}
 	return ok
 }
 
@@ -98,7 +105,9 @@ func (f *File) validate(lookup func(string) (string, bool)) Problems {
 	c.everyKey()
 	c.target(lookup)
 	c.workload()
+	c.batch()
 	c.load()
+	c.section("replay", f.Replay.Validate())
 	c.section("sweep", f.Sweep.Validate())
 	c.section("stop", f.Stop.Validate())
 	c.section("recommend", sweep.ValidateBand(f.Recommend))
@@ -275,3 +284,12 @@ func (c *checker) rest() {
 
 // Choices returns the words that a key can be, nil where it is free.
 func Choices(key string) []string { return choices[key] }
+
+// batch refuses several texts in a request of a protocol that takes one.
+func (c *checker) batch() {
+	p, err := api.ByName(c.f.Target.API)
+	turns := c.f.Workload.Dataset == prompt.Conversation || c.f.Workload.Turns > 1
+	c.failIf(turns && err == nil && !api.Generates(p), "workload.turns", "%s answers with no text, so that there is no conversation: use another data set", c.f.Target.API)
+	c.failIf(c.f.Workload.Batch > 1 && (err != nil || api.Generates(p)), "workload.batch",
+		"%d texts in a request: set target.api to openai-embeddings, rerank or tei-rerank, or remove it", c.f.Workload.Batch)
+}

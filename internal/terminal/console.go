@@ -245,7 +245,7 @@ func (n naming) progressLine(p control.StepPlan, elapsed time.Duration) string {
 		sent, inFlight, ok, failed, tokens = counts(c)
 	}
 	done := ok + failed
-	line := fmt.Sprintf("%-12s", n.step(p.Concurrency, p.RequestRate, p.Phase))
+	line := fmt.Sprintf("%-12s", n.step(p.Concurrency, p.RequestRate, p.Speed, p.Phase))
 	if p.NumPrompts > 0 {
 		line += fmt.Sprintf("  %d/%d done", done, p.NumPrompts)
 	} else {

@@ -40,7 +40,7 @@ func (n naming) stepRow(steps []analysis.Step, i int) []string {
 	s := &steps[i]
 	v := s.Verdict()
 	return []string{
-		n.step(s.Concurrency, s.RequestRate, s.Phase),
+		n.step(s.Concurrency, s.RequestRate, s.Speed, s.Phase),
 		strconv.Itoa(s.Whole.Completed + s.Whole.Failed),
 		Percent(v.SuccessRate, 1),
 		v.RequestThroughput.Format(2),
@@ -59,29 +59,39 @@ type naming int
 const (
 	byConcurrency naming = iota
 	byRate               // an open loop: the concurrency is only a cap
+	bySpeed              // of recorded traffic
 )
 
 // namingOf is the naming of a command's steps.
 func namingOf(command string) naming {
-	if command == "rate" {
+	switch command {
+	case "rate":
 		return byRate
+	case "replay":
+		return bySpeed
 	}
 	return byConcurrency
 }
 
 // header names the columns of the step table.
 func (n naming) header() []string {
-	if n == byRate {
+	switch n {
+	case byRate:
 		return append([]string{"arrivals/s"}, stepHeader[1:]...)
+	case bySpeed:
+		return append([]string{"speed"}, stepHeader[1:]...)
 	}
 	return stepHeader
 }
 
 // step is the name of one step.
-func (n naming) step(concurrency int, rate analysis.Number, phase analysis.Phase) string {
+func (n naming) step(concurrency int, rate, speed analysis.Number, phase analysis.Phase) string {
 	name := strconv.Itoa(concurrency)
 	if v, ok := rate.Value(); ok && n == byRate {
 		name = strconv.FormatFloat(v, 'g', 4, 64)
+	}
+	if v, ok := speed.Value(); ok && n == bySpeed {
+		name = strconv.FormatFloat(v, 'g', 4, 64) + " x"
 	}
 	switch phase {
 	case analysis.PhaseProbe:

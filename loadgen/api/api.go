@@ -90,7 +90,7 @@ type Event struct {
 }
 
 // protocols in the order in which they are listed to people.
-var protocols = []Protocol{openAIChat{}, openAICompletions{}, sglang{}, tgi{}, ollama{}}
+var protocols = []Protocol{openAIChat{}, openAICompletions{}, sglang{}, tgi{}, ollama{}, embeddings{}, rerank{}, teiRerank{}}
 
 // ByName returns the protocol of that name, as in target.api. "auto" is not a
 // protocol: the probe turns it into one.

@@ -170,7 +170,12 @@ data:{"index":3,"token":{"id":3,"text":"!","logprob":-1e-2,"special":false},"gen
 
 // TestConformance holds every protocol to the same account of the same answer.
 func TestConformance(t *testing.T) {
+	generating := 0
 	for _, name := range Names() {
+		if p, err := ByName(name); err == nil && !Generates(p) {
+			continue // TestScoring
+		}
+		generating++
 		t.Run(name, func(t *testing.T) {
 			p, err := ByName(name)
 			if err != nil || p.Name() != name {
@@ -200,8 +205,8 @@ func TestConformance(t *testing.T) {
 			checkPages(t, p)
 		})
 	}
-	if len(conformance) != len(Names()) {
-		t.Errorf("%d fixtures for %d protocols", len(conformance), len(Names()))
+	if len(conformance) != generating {
+		t.Errorf("%d fixtures for %d protocols", len(conformance), generating)
 	}
 }
 

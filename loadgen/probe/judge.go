@@ -86,6 +86,10 @@ func (f *finder) judge(ctx context.Context) error {
 		}
 		f.learn(a)
 	}
+	if !api.Generates(f.Protocol) {
+		f.note("its answers have no tokens and come in one piece: there is no TTFT and no output length, and latency is judged by E2E")
+		return nil
+	}
 	if !f.Streams && !f.target.NoStream {
 		f.warn("the server does not stream: it answered in one piece, so there is no TTFT, and latency is judged by E2E")
 	}
@@ -162,6 +166,9 @@ func (f *finder) checkContext(ctx context.Context) error {
 	}
 	input := c.PrefixLen + turns*longest(c.InputLen)
 	need := input + turns*longest(c.OutputLen)
+	if !api.Generates(f.Protocol) {
+		need = input // of each text
+	}
 	if need <= f.ContextLength {
 		if need+input/50 > f.ContextLength {
 			f.warn(fmt.Sprintf("requests of %d tokens nearly fill the context of %d, and lengths vary a little from prompt to prompt: some may be refused as too long", need, f.ContextLength))

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -162,7 +163,10 @@ func (f *finder) candidates() ([]string, error) {
 	case KindVLLM, KindLlamaCPP:
 		return []string{"openai-chat", "openai-completions"}, nil
 	}
-	return api.Names(), nil
+	return slices.DeleteFunc(api.Names(), func(name string) bool {
+		p, err := api.ByName(name)
+		return err == nil && !api.Generates(p) // what writes no text has to be asked for
+	}), nil
 }
 
 // Lengths of the warm-up request. The answer is long enough to tell a stream from
@@ -199,6 +203,9 @@ func (f *finder) settle(ctx context.Context) error {
 			Model: f.Model, Extra: f.target.ExtraBody, NoStream: f.target.NoStream,
 			HoldOutputLength: f.options.Workload.HoldOutput, Temperature: f.options.Workload.Temperature,
 		}
+		if !api.Generates(f.Protocol) {
+			f.Options.NoStream = true
+		}
 		notes := len(f.Notes)
 		if err = f.tryProtocol(ctx); err == nil || !errors.Is(err, ErrAPI) || i == len(names)-1 {
 			break
@@ -213,7 +220,7 @@ func (f *finder) settle(ctx context.Context) error {
 		}
 		return err
 	}
-	if !strings.HasPrefix(f.Protocol.Name(), "openai") {
+	if path := f.Protocol.Path(); !strings.HasPrefix(f.Protocol.Name(), "openai") && !strings.HasPrefix(path, "/v1/") {
 		f.BaseURL = strings.TrimSuffix(f.BaseURL, "/v1") // its own API lies beside it
 	}
 	f.Target = f.target

@@ -3,6 +3,7 @@ package probe_test
 import (
 	"errors"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -72,7 +73,7 @@ func TestEveryProtocol(t *testing.T) {
 		"openai-chat": simserver.VLLM, "openai-completions": simserver.LlamaCpp, "sglang": simserver.SGLang,
 		"tgi": simserver.TGI, "ollama": simserver.Ollama,
 	}
-	for _, name := range api.Names() {
+	for _, name := range generating(t) {
 		for _, plain := range []bool{false, true} {
 			t.Run(name+map[bool]string{true: ", plain"}[plain], func(t *testing.T) {
 				target := simulate(t, func(c *simserver.Config) { c.Server = kinds[name] })
@@ -92,6 +93,37 @@ func TestEveryProtocol(t *testing.T) {
 					t.Errorf("prompts of %.1f tokens, 40 asked for", mean)
 				}
 			})
+		}
+	}
+}
+
+// generating are the protocols that write text.
+func generating(t *testing.T) []string {
+	return slices.DeleteFunc(api.Names(), func(name string) bool {
+		p, err := api.ByName(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return !api.Generates(p)
+	})
+}
+
+// TestEveryScorer runs load against what writes no text: the texts have the length
+// asked for, with the query of a ranking.
+func TestEveryScorer(t *testing.T) {
+	for name, counted := range map[string]bool{"openai-embeddings": true, "rerank": true, "tei-rerank": false} {
+		target := simulate(t, func(c *simserver.Config) { c.Server = simserver.TGI })
+		target.API = name
+		w := workload(40, 6)
+		w.Batch = 5
+		found, runs := run(t, target, w, loadgen.Load{Concurrency: 4, Requests: 20})
+		if found.Protocol.Name() != name || found.Streams || !found.Options.NoStream || counted && len(found.Warnings) > 0 {
+			t.Errorf("%s: found %s, warnings %q", name, found.Describe(), found.Warnings)
+		}
+		for _, s := range runs[0].Samples {
+			if s.Class != loadgen.Success || s.OutputTokens != 0 || s.Streamed || counted && math.Abs(float64(s.PromptTokens)/200-1) > prompt.Tolerance {
+				t.Fatalf("%s: sample %+v", name, s)
+			}
 		}
 	}
 }
@@ -191,7 +223,7 @@ func TestPrefixCache(t *testing.T) {
 // TestConversations: concurrency counts conversations, and every turn carries the
 // answers so far.
 func TestConversations(t *testing.T) {
-	for _, name := range api.Names() {
+	for _, name := range generating(t) {
 		target := simulate(t, func(c *simserver.Config) {
 			if c.Server = simserver.SGLang; name == "tgi" {
 				c.Server = simserver.TGI

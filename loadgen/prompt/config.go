@@ -16,14 +16,15 @@ const (
 	JSONL        = "jsonl"         // a file with one request a line
 	SharedPrefix = "shared_prefix" // random, after one of a few prefixes
 	Conversation = "conversation"  // random, over several turns
+	Trace        = "trace"         // recorded traffic: package trace
 )
 
 // Datasets lists the values of Config.Dataset.
-func Datasets() []string { return []string{Random, ShareGPT, JSONL, SharedPrefix, Conversation} }
+func Datasets() []string { return []string{Random, ShareGPT, JSONL, SharedPrefix, Conversation, Trace} }
 
 // Config is the config's workload section.
 type Config struct {
-	Dataset     string        `yaml:"dataset"`                 // random, sharegpt, jsonl, shared_prefix, conversation
+	Dataset     string        `yaml:"dataset"`                 // random, sharegpt, jsonl, shared_prefix, conversation; trace: recorded traffic, of capfind replay alone
 	InputLen    int           `yaml:"input_len"`               // tokens; random, shared_prefix (after the prefix), conversation (each turn)
 	OutputLen   int           `yaml:"output_len"`              // tokens; 0 with a data set: as long as its answer; a jsonl line's own output_len wins
 	RangeRatio  float64       `yaml:"range_ratio"`             // lengths uniform in [len x (1-r), len x (1+r)], as in vLLM; 0: exact
@@ -31,6 +32,7 @@ type Config struct {
 	Prefixes    int           `yaml:"prefixes,omitempty"`      // number of distinct shared prefixes; 0 means 1
 	Turns       int           `yaml:"turns,omitempty"`         // of a conversation; with sharegpt: as many of its turns at most
 	ThinkTime   time.Duration `yaml:"think_time,omitempty"`    // pause before each later turn
+	Batch       int           `yaml:"batch,omitempty"`         // texts of each request, of input_len each; 0 means 1. For openai-embeddings, rerank and tei-rerank
 	Path        string        `yaml:"path,omitempty"`          // of the data set, relative to the config file
 	MaxBadLines int           `yaml:"max_bad_lines,omitempty"` // bad lines skipped before it is an error
 	DropTooLong bool          `yaml:"drop_too_long,omitempty"` // sharegpt, jsonl: leave out, and count, prompts that are longer than the model's context
@@ -74,6 +76,12 @@ func (c Config) Validate() []Problem {
 	if c.Dataset != SharedPrefix && c.Prefixes != 0 {
 		add("prefixes", "only the data set %s has shared prefixes: remove it, or set dataset: %s", SharedPrefix, SharedPrefix)
 	}
+	if c.Batch < 0 || c.Batch > maxBatch {
+		add("batch", "%d is outside 1 to %d", c.Batch, maxBatch)
+	}
+	if c.Batch > 1 && c.Dataset != Random {
+		add("batch", "only the data set %s has several texts in a request: remove it, or set dataset: %s", Random, Random)
+	}
 	if c.Turns < 0 || c.Turns != 0 && c.Dataset != Conversation && c.Dataset != ShareGPT {
 		add("turns", "%d turns: only the data sets %s and %s have them, and at least 1", c.Turns, Conversation, ShareGPT)
 	}
@@ -103,6 +111,9 @@ func (c Config) Generated() bool { return c.Dataset != ShareGPT && c.Dataset != 
 // beyond every model's context, and short of what memory could not hold.
 const maxLength = 10_000_000
 
+// maxBatch is the most texts of a request.
+const maxBatch = 10_000
+
 func (c Config) validateGenerated(add func(key, format string, args ...any)) {
 	for _, length := range []struct {
 		key    string
@@ -121,7 +132,9 @@ func (c Config) validateGenerated(add func(key, format string, args ...any)) {
 	if c.Dataset == Conversation && c.Turns < 1 {
 		add("turns", "the data set %s needs at least 1 turn, 2 or more to be one", Conversation)
 	}
-	if c.Path != "" {
+	if c.Dataset == Trace {
+		c.validatePath(add)
+	} else if c.Path != "" {
 		add("path", "the data set %s is not read from a file: remove it, or set dataset: %s or %s", c.Dataset, ShareGPT, JSONL)
 	}
 }
@@ -130,6 +143,10 @@ func (c Config) validateFile(add func(key, format string, args ...any)) {
 	if c.OutputLen < 0 || c.OutputLen > maxLength {
 		add("output_len", "%d tokens is outside 0 to %d", c.OutputLen, maxLength)
 	}
+	c.validatePath(add)
+}
+
+func (c Config) validatePath(add func(key, format string, args ...any)) {
 	if c.Path == "" {
 		add("path", "the data set %s needs the path of its file", c.Dataset)
 		return

@@ -181,3 +181,19 @@ func (l *lineCounter) at(file io.Reader, offset int64) int {
 		}
 	}
 }
+
+// Line is one line of a file that is not blank. Text is valid until the next one.
+type Line struct {
+	Offset int64 // of its first byte, from where the reading began
+	Number int   // from 1
+	Text   []byte
+	Bad    string // why Text is missing
+}
+
+// ScanLines calls visit for every line that is not blank, with memory for one of at
+// most so many bytes. The error is that of visit or of the reader.
+func ScanLines(file io.Reader, most int, visit func(Line) error) error {
+	return scanLines(file, 0, most, func(e entry) error {
+		return visit(Line{e.offset, e.line, e.raw, e.bad})
+	})
+}

@@ -49,6 +49,11 @@ func (g *generated) Request(i int) (Request, error) {
 	}
 	request.PromptTokens = tokens
 	request.Text = g.text("", i, max(1, g.size.words(tokens, r)), r)
+	for range g.c.Batch - 1 {
+		more := g.length(g.c.InputLen, r)
+		request.PromptTokens += more
+		request.Others = append(request.Others, string(appendWords(nil, max(1, g.size.words(more, r)), r)))
+	}
 	if g.c.Dataset != Conversation {
 		return request, nil
 	}

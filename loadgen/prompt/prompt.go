@@ -13,6 +13,7 @@ import (
 // Request is what to ask the model once; it knows nothing of any protocol.
 type Request struct {
 	Text         string          // the prompt, for a protocol that takes text
+	Others       []string        // further texts of the same request: inputs of an embedding, documents of a ranking
 	Messages     json.RawMessage // chat messages as they came with the dataset; nil otherwise
 	PromptTokens int             // length asked for, in tokens; 0 where the dataset does not say
 	OutputTokens int             // output length asked for, in tokens; at least 1
@@ -54,6 +55,9 @@ func NewWatched(ctx context.Context, c Config, size Sizer, watch func(read, tota
 			all = append(all, errors.New("workload."+p.Key+": "+p.Text))
 		}
 		return nil, nil, errors.Join(all...)
+	}
+	if c.Dataset == Trace {
+		return nil, nil, errors.New("workload.dataset: recorded traffic is sent by capfind replay: give the trace to it, or choose another data set")
 	}
 	if c.Generated() {
 		return newGenerated(c, size), nil, nil

@@ -72,6 +72,7 @@ func Calibrate(ctx context.Context, c Config, count Counter) (Sizer, Calibration
 	if !c.Generated() {
 		return Sizer{}, Calibration{Within: true}, nil
 	}
+	c.Batch = 1 // each text of a request has the length asked for
 	p := prober{ctx: ctx, count: count}
 	asked := c.InputLen
 	if c.Dataset == SharedPrefix {

@@ -38,6 +38,7 @@ type StepPlan struct {
 	NumPrompts  int               // 0: as many as fit into Duration
 	Duration    time.Duration     // 0: until NumPrompts are done
 	RequestRate analysis.Number   // requests/s; null: inf
+	Speed       analysis.Number   // of recorded traffic; null: none
 	Attempt     int               // 1, or 2 for the repeat of a failing step
 	Progress    *loadgen.Progress // live counts
 }

@@ -168,6 +168,9 @@ func (s *session) run(ctx context.Context, o *sweep.Order, number int) (attempt,
 		if load.OpenLoop() {
 			plan.RequestRate = loadgen.Known(load.Rate)
 		}
+		if o.Traffic != nil {
+			plan.Speed = loadgen.Known(o.Speed)
+		}
 		s.Observer.StepStarted(plan)
 	}
 	if s.Telemetry != nil {
@@ -195,12 +198,17 @@ func (s *session) run(ctx context.Context, o *sweep.Order, number int) (attempt,
 // load builds the load point of an order.
 func (s *session) load(o *sweep.Order, w *watch) loadgen.Load {
 	start := s.Config.Start
+	var recorded *loadgen.Arrivals
+	if t := o.Traffic; t != nil {
+		recorded = &loadgen.Arrivals{At: t.At, Before: t.Before, Speed: o.Speed}
+	}
 	return loadgen.Load{
 		Concurrency: o.Concurrency,
 		Requests:    o.Requests,
 		Duration:    o.Duration,
 		Rate:        o.Rate,
 		Burstiness:  o.Burstiness,
+		Arrivals:    recorded,
 		// Every run has a schedule of its own, and the same one when repeated
 		// with the same seed.
 		Seed:        s.Seed + uint64(s.r.Spent.Prompts),

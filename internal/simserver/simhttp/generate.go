@@ -14,6 +14,7 @@ type protocol struct {
 	streams    bool // where the request does not say
 	fixed      bool // the path alone says whether it streams
 	needsModel bool
+	scores     bool   // reads texts and writes none: the answer is there after the prefill
 	id         string // prefix of answer ids
 }
 

@@ -23,6 +23,11 @@ type body struct {
 	InputIDs []uint32        `json:"input_ids"` // SGLang
 	Inputs   *string         `json:"inputs"`    // TGI
 
+	Input     json.RawMessage `json:"input"`     // embeddings: a text or several
+	Query     string          `json:"query"`     // of a ranking
+	Documents []string        `json:"documents"` // which it ranks
+	Texts     []string        `json:"texts"`     // TEI's name for them
+
 	Stream              *bool `json:"stream"`
 	MaxTokens           *int  `json:"max_tokens"`
 	MaxCompletionTokens *int  `json:"max_completion_tokens"`
@@ -48,6 +53,7 @@ type sampling struct {
 // ask is what a request comes down to.
 type ask struct {
 	prompt     []uint32
+	texts      int    // results that the answer has, where it is no text
 	output     int    // tokens that will be put out
 	finish     string // finish_reason: length or stop
 	stream     bool
@@ -148,6 +154,13 @@ func (s *Server) read(w http.ResponseWriter, r *http.Request, p protocol, n uint
 	a := &ask{stream: p.streams, usage: b.StreamOptions.IncludeUsage, continuous: b.StreamOptions.Continuous}
 	if b.Stream != nil && !p.fixed {
 		a.stream = *b.Stream
+	}
+	if p.scores {
+		a.prompt, a.texts = b.textIDs()
+		if a.output, a.finish = 1, "stop"; a.texts == 0 {
+			return nil, new(badRequest("the request has no input, documents or texts"))
+		}
+		return a, nil
 	}
 	if a.prompt, err = b.promptIDs(); err != nil {
 		return nil, new(badRequest("%v", err))

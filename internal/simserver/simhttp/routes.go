@@ -17,6 +17,8 @@ func (s *Server) routes() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /v1/chat/completions", s.generate(chat))
 	mux.HandleFunc("POST /v1/completions", s.generate(completions))
+	mux.HandleFunc("POST /v1/embeddings", s.generate(embeddings))
+	mux.HandleFunc("POST /v1/rerank", s.generate(rerank))
 	mux.HandleFunc("GET /v1/models", s.models)
 	switch s.cfg.Server {
 	case simserver.VLLM:
@@ -33,6 +35,7 @@ func (s *Server) routes() http.Handler {
 	case simserver.TGI:
 		mux.HandleFunc("POST /generate_stream", s.generate(tgi))
 		mux.HandleFunc("POST /generate", s.generate(tgiPlain))
+		mux.HandleFunc("POST /rerank", s.generate(teiRerank))
 		mux.HandleFunc("GET /info", s.json(object{
 			"model_id": s.cfg.Model, "version": version, "max_total_tokens": s.cfg.ContextLength, "max_concurrent_requests": s.cfg.Slots,
 		}))

@@ -1,0 +1,159 @@
+package control_test
+
+import (
+	"context"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/capfind/capfind/loadgen"
+	"github.com/capfind/capfind/sweep"
+	"github.com/capfind/capfind/sweep/control"
+)
+
+// shop serves requests first in, first out, in so many slots. Its services are drawn
+// anew for every run, and the whole server is somewhat quicker or slower in each: a
+// speed near the limit holds in one run and not in the next.
+type shop struct {
+	slots   int
+	service float64 // mean, seconds
+	between float64 // standard deviation of a run's factor on it
+	rng     *rand.Rand
+	runs    int
+}
+
+// waits are the seconds until the first token of every request.
+func (s *shop) waits(at []time.Duration, speed float64) []float64 {
+	factor := math.Exp(s.between * s.rng.NormFloat64())
+	free := make([]float64, s.slots)
+	out := make([]float64, len(at))
+	for i, a := range at {
+		due := a.Seconds() / speed
+		k := 0
+		for j := range free {
+			if free[j] < free[k] {
+				k = j
+			}
+		}
+		begin := max(due, free[k])
+		free[k] = begin + factor*s.service*(0.5+s.rng.Float64())
+		out[i] = begin - due + 0.02
+	}
+	return out
+}
+
+func (s *shop) Run(_ context.Context, l loadgen.Load) (loadgen.Run, error) {
+	s.runs++
+	run := loadgen.Run{Load: l, Started: time.Now(), End: loadgen.EndComplete}
+	for i, w := range s.waits(l.Arrivals.At, l.Arrivals.Speed) {
+		sent := time.Duration(float64(l.Arrivals.At[i]) / l.Arrivals.Speed)
+		x := loadgen.Sample{
+			Index: i, PromptIndex: l.FirstPrompt + i, Conversation: -1, Ready: sent, Intended: sent, Sent: sent, WasSent: true, Streamed: true,
+			FirstOutput: sent + seconds(w), LastOutput: sent + seconds(w+s.service), End: sent + seconds(w+s.service), OutputEvents: 2, OutputTokens: 2,
+		}
+		run.Samples = append(run.Samples, x)
+		run.Elapsed = max(run.Elapsed, x.End)
+		if l.OnSample(&x) {
+			run.End = loadgen.EndStopped
+			break
+		}
+	}
+	return run, nil
+}
+
+// truth is the speed at which a run holds p95 TTFT as often as not, by brute force.
+func (s *shop) truth(at []time.Duration, slo float64) float64 {
+	low, high := math.Log(1.0/64), math.Log(64)
+	for range 16 {
+		mid := (low + high) / 2
+		held := 0
+		const runs = 301
+		for range runs {
+			w := s.waits(at, math.Exp(mid))
+			slices.Sort(w)
+			if w[int(0.95*float64(len(w)))] <= slo {
+				held++
+			}
+		}
+		if 2*held > runs {
+			low = mid
+		} else {
+			high = mid
+		}
+	}
+	return math.Exp((low + high) / 2)
+}
+
+// bursty is recorded traffic with a peak in its middle.
+func bursty(n int, rate float64, rng *rand.Rand) *sweep.Traffic {
+	t, at := &sweep.Traffic{}, 0.0
+	for i := range n {
+		t.At = append(t.At, seconds(at))
+		r := rate
+		if i > n/2 && i < 2*n/3 {
+			r *= 2
+		}
+		at += rng.ExpFloat64() / r
+	}
+	return t
+}
+
+// On servers whose highest speed is known, it lies within the interval in at least
+// 93 % of the answers, and the interval is narrow enough to be of use.
+func TestHeadroomIsWithinItsInterval(t *testing.T) {
+	rules := sweep.StopRules{SLO: []sweep.SLO{{Metric: "ttft", Statistic: "p95", Max: 500 * time.Millisecond}}}
+	inside, all, runs, width := 0, 0, 0, 0.0
+	for k, between := range []float64{0, 0.01, 0.03} {
+		before := inside
+		for trace := range 4 {
+			rng := rand.New(rand.NewPCG(uint64(k), uint64(trace)))
+			s := &shop{slots: 8, service: 0.4, between: between, rng: rng}
+			traffic := bursty(400, 3+4*rng.Float64(), rng)
+			want := s.truth(traffic.At, 0.5)
+			for range 15 {
+				c := control.Controller{Generator: s, Config: sweep.Config{}}
+				s.runs = 0
+				r, err := c.Answer(context.Background(), "replay", sweep.FindHeadroom{Traffic: traffic, Concurrency: 4096, Rules: rules})
+				if err != nil || r.Verdict != sweep.LimitFound {
+					t.Fatalf("%v, %+v", err, r.Answer)
+				}
+				h := r.Headroom
+				all, runs, width = all+1, runs+s.runs, width+h.High.Or(0)/h.Low.Or(1)-1
+				if h.Low.Or(0) <= want && want <= h.High.Or(0) {
+					inside++
+				}
+				if math.Abs(h.Rate.Or(0)/h.Speed.Or(1)/traffic.Rate()-1) > 1e-9 {
+					t.Errorf("rate %s at speed %s", h.Rate, h.Speed)
+				}
+			}
+		}
+		t.Logf("between %v: %d", between, inside-before)
+	}
+	t.Logf("%d of %d in all within, %.1f runs and an interval of %.1f %% on average", inside, all, float64(runs)/float64(all), 100*width/float64(all))
+	if float64(inside) < 0.93*float64(all) {
+		t.Errorf("within its interval in %d of %d", inside, all)
+	}
+	if mean := width / float64(all); mean > 0.16 {
+		t.Errorf("intervals of %.1f %% on average", 100*mean)
+	}
+}
+
+// Asked again with the steps measured so far, it goes on where it was: resuming costs
+// nothing.
+func TestHeadroomResumes(t *testing.T) {
+	rules := sweep.StopRules{SLO: []sweep.SLO{{Metric: "ttft", Statistic: "p95", Max: 500 * time.Millisecond}}}
+	s := &shop{slots: 8, service: 0.4, between: 0.01, rng: rand.New(rand.NewPCG(3, 4))}
+	q := sweep.FindHeadroom{Traffic: bursty(300, 5, s.rng), Concurrency: 4096, Rules: rules}
+	r, err := (&control.Controller{Generator: s}).Answer(context.Background(), "replay", q)
+	if err != nil || len(r.Steps) < 4 {
+		t.Fatal(err, len(r.Steps))
+	}
+	again := &shop{}
+	kept := *r
+	kept.Complete = false
+	if r2, err := (&control.Controller{Generator: again, Result: &kept}).Answer(context.Background(), "replay", q); err != nil || again.runs > 0 || *r2.Headroom != *r.Headroom {
+		t.Errorf("%d runs more, %+v", again.runs, r2.Headroom)
+	}
+}

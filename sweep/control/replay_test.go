@@ -1,0 +1,80 @@
+package control_test
+
+import (
+	"context"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/capfind/capfind/analysis"
+	"github.com/capfind/capfind/loadgen"
+	"github.com/capfind/capfind/sweep"
+	"github.com/capfind/capfind/sweep/control"
+)
+
+// recorded is traffic of so many requests, a second apart.
+func recorded(n int) *sweep.Traffic {
+	t := &sweep.Traffic{}
+	for i := range n {
+		t.At = append(t.At, time.Duration(i)*time.Second)
+		t.Before = append(t.Before, int32(i/2)-1)
+	}
+	return t
+}
+
+// Recorded traffic reaches the generator as it is, with its speed, and what comes of
+// it is held against the rules from when each request was due.
+func TestReplayIsOneLoad(t *testing.T) {
+	traffic := recorded(41)
+	for _, c := range []struct {
+		speed, most float64
+		want        sweep.Verdict
+	}{{3, 4, sweep.Met}, {5, 4, sweep.NotMet}} {
+		g := &borne{most: c.most}
+		var r *sweep.Result
+		bubble(t, func(t *testing.T) {
+			k := control.Controller{Generator: g, Config: sweep.Default()}
+			var err error
+			r, err = k.Answer(context.Background(), "replay", sweep.SinglePoint{
+				Load: sweep.LoadPoint{Concurrency: 100, Traffic: traffic, Speed: c.speed}, Rules: sweep.DefaultStopRules()})
+			if err != nil {
+				t.Fatal(err)
+			}
+		})
+		if r.Verdict != c.want || len(g.loads) != 1 {
+			t.Fatalf("speed %v: %s after %d loads: %s", c.speed, r.Verdict, len(g.loads), r.Sentence)
+		}
+		l, step := g.loads[0], r.Steps[0]
+		if a := l.Arrivals; a == nil || a.Speed != c.speed || !slices.Equal(a.At, traffic.At) || !slices.Equal(a.Before, traffic.Before) || l.Requests != 41 || l.FirstPrompt != 0 {
+			t.Errorf("speed %v: load %+v", c.speed, l)
+		}
+		if step.Speed.Or(0) != c.speed || step.RequestRate.Or(0) != c.speed || step.VerdictBasis != analysis.BasisWhole || step.Steady != nil {
+			t.Errorf("speed %v: step %v at %v, %s", c.speed, step.Speed, step.RequestRate, step.VerdictBasis)
+		}
+	}
+}
+
+// late answers quickly, and sends what was recorded a second after it was due.
+type late struct{ borne }
+
+func (g *late) Run(ctx context.Context, l loadgen.Load) (loadgen.Run, error) {
+	r, err := g.borne.Run(ctx, l)
+	for i := range r.Samples {
+		x := &r.Samples[i]
+		x.Ready, x.Sent, x.FirstOutput, x.LastOutput, x.End = x.Ready+2*time.Second, x.Sent+2*time.Second, x.FirstOutput+2*time.Second, x.LastOutput+2*time.Second, x.End+2*time.Second
+	}
+	return r, err
+}
+
+// What waits for a slot of the client waits all the same.
+func TestReplayCountsFromWhenARequestWasDue(t *testing.T) {
+	var r *sweep.Result
+	bubble(t, func(t *testing.T) {
+		k := control.Controller{Generator: &late{borne{most: 100}}, Config: sweep.Default()}
+		r, _ = k.Answer(context.Background(), "replay", sweep.SinglePoint{
+			Load: sweep.LoadPoint{Concurrency: 100, Traffic: recorded(30), Speed: 1}, Rules: sweep.DefaultStopRules()})
+	})
+	if r.Verdict != sweep.NotMet || r.Steps[0].Stop == nil || r.Steps[0].Stop.Rule != sweep.RuleTTFT {
+		t.Errorf("%s: %s", r.Verdict, r.Sentence)
+	}
+}

@@ -1,0 +1,323 @@
+package sweep
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+	"time"
+
+	"github.com/capfind/capfind/analysis"
+	"github.com/capfind/capfind/loadgen"
+)
+
+// HeadroomAnswer is how many times recorded traffic fits.
+type HeadroomAnswer struct {
+	Speed      analysis.Number `json:"speed"` // the largest at which every requirement holds; null where none was found
+	Low        analysis.Number `json:"low"`   // of its interval; where every speed held, the largest that was tried
+	High       analysis.Number `json:"high"`  // null where every speed held
+	Confidence analysis.Number `json:"confidence"`
+	SLO        string          `json:"slo"`  // the requirement that breaks first
+	Rate       analysis.Number `json:"rate"` // requests/s on average at Speed
+	Piece      Piece           `json:"piece"`
+}
+
+// Piece is what was sent of a trace.
+type Piece struct {
+	FromSeconds float64 `json:"from_seconds"` // after its first request
+	Seconds     float64 `json:"seconds"`
+	Requests    int     `json:"requests"`
+	Of          int     `json:"of_requests"`
+	OfSeconds   float64 `json:"of_seconds"`
+}
+
+// spanOf writes a number of seconds for people.
+func spanOf(s float64) string { return span(time.Duration(s * float64(time.Second))) }
+
+// sentence says what a piece leaves out; empty where it is all.
+func (p Piece) sentence() string {
+	if p.Of <= p.Requests || p.Seconds <= 0 {
+		return ""
+	}
+	return fmt.Sprintf("of %d recorded requests in %s the busiest %s were sent, %d requests from %s on: their peak is in it, what builds up over longer (caches, memory, drift) is not",
+		p.Of, spanOf(p.OfSeconds), spanOf(p.Seconds), p.Requests, spanOf(p.FromSeconds))
+}
+
+// FindHeadroom finds the largest speed of recorded traffic at which every requirement
+// holds. A run at a speed holds them or it does not, and near the limit the same speed
+// does both: chance of holding falls from 1 to 0 as the speed grows, and what is
+// looked for is where it passes one half.
+type FindHeadroom struct {
+	Traffic     *Traffic
+	Piece       Piece
+	Concurrency int // in flight at most: reaching it is waiting, and counts as such
+	Rules       StopRules
+	Goodput     *analysis.Goodput
+}
+
+const (
+	headroomRatio = 1.10 // of the interval's ends, at which the search is done
+	headroomRuns  = 12   // at most, beyond the climb
+	fastest       = 64.0 // speeds that are tried at most, and at least
+	slowest       = 1.0 / 64
+)
+
+// Next doubles the speed until it fails, or halves it until it holds. Then it runs the
+// speed at which holding and failing are as likely, until its place is known well
+// enough.
+func (f FindHeadroom) Next(h History) (*Order, Answer) {
+	if o := f.next(h.Steps); o != nil && h.End == nil {
+		return o, Answer{}
+	}
+	return nil, f.answer(h)
+}
+
+func (f FindHeadroom) next(steps []analysis.Step) *Order {
+	if rateClientLimited(steps) != nil {
+		return nil
+	}
+	good, bad := speedBounds(steps)
+	switch {
+	case len(steps) == 0:
+		return f.order(1, analysis.PhaseLadder)
+	case math.IsInf(bad, 1) && good < fastest:
+		return f.order(2*good, analysis.PhaseLadder)
+	case math.IsInf(bad, 1):
+		return nil
+	case good == 0 && bad > slowest:
+		return f.order(bad/2, analysis.PhaseLadder)
+	case good == 0:
+		return nil
+	}
+	probes := 0
+	for i := range steps {
+		if steps[i].Phase == analysis.PhaseProbe {
+			probes++
+		}
+	}
+	p := f.placeOf(steps)
+	if probes >= headroomRuns || p.high <= headroomRatio*p.low {
+		return nil
+	}
+	// At the middle alone nothing is learnt of how wide the fall is.
+	return f.order([]float64{p.middle, p.lower, p.upper}[probes%3], analysis.PhaseProbe)
+}
+
+func (f FindHeadroom) order(speed float64, phase analysis.Phase) *Order {
+	// With three digits a person can ask for the same speed again.
+	speed, _ = strconv.ParseFloat(strconv.FormatFloat(speed, 'g', 3, 64), 64)
+	o := &Order{Concurrency: f.Concurrency, Phase: phase, Rules: f.Rules, Goodput: f.Goodput}
+	o.follow(f.Traffic, speed)
+	o.Abandon.Allowed = allowedFailures(f.Rules, o.Requests)
+	if phase == analysis.PhaseProbe {
+		o.Purpose, o.Why = "speed", "where the requirements hold as often as not"
+	}
+	return o
+}
+
+// speedBounds are the largest speed that held and the smallest that did not; 0 and
+// +Inf where there is none.
+func speedBounds(steps []analysis.Step) (good, bad float64) {
+	bad = math.Inf(1)
+	for i := range steps {
+		if speed := steps[i].Speed.Or(0); steps[i].Passed() {
+			good = max(good, speed)
+		} else {
+			bad = min(bad, speed)
+		}
+	}
+	return good, bad
+}
+
+// place is where the chance of holding passes one half.
+type place struct{ low, lower, middle, upper, high float64 } // quantiles of what the runs leave open
+
+// trial is what a run says of the place.
+type trial struct {
+	x      float64 // logarithm of its speed
+	holds  bool
+	margin float64 // logarithm of the figure that is nearest to its limit, over that limit
+	near   bool    // it is near enough to say more than whether it held
+}
+
+// nearby is how far a figure may be from its limit, as a logarithm, to be taken as
+// linear in the logarithm of the speed.
+const nearby = 0.5
+
+func (f FindHeadroom) trials(steps []analysis.Step) []trial {
+	out := make([]trial, len(steps))
+	for i := range steps {
+		st := &steps[i]
+		out[i] = trial{x: math.Log(st.Speed.Or(0)), holds: st.Passed()}
+		if m, ok := f.margin(st); ok && math.Abs(m) <= nearby && (m <= 0) == st.Passed() {
+			out[i].margin, out[i].near = m, true
+		}
+	}
+	return out
+}
+
+// margin is by how much the latency or token rate that is nearest to its limit keeps it
+// (below 0) or breaks it; false where something else decides, or nothing is known.
+func (f FindHeadroom) margin(step *analysis.Step) (float64, bool) {
+	seen, worst := *step, math.Inf(-1)
+	seen.Whole = sinceIntended(step.Whole)
+	if step.Abandoned != "" || breaks(step, RuleSuccess) || breaks(step, RuleResources) {
+		return 0, false
+	}
+	if f.Rules.MaxTTFT > 0 {
+		dist := seen.Whole.TTFT
+		if NotStreamed(&seen) {
+			dist = seen.Whole.E2E
+		}
+		if v, ok := statistic(dist, f.Rules.TTFTStatistic); ok {
+			worst = max(worst, math.Log(v/f.Rules.MaxTTFT.Seconds()))
+		}
+	}
+	for _, slo := range f.Rules.SLO {
+		if slo.Metric == metricTokenRate {
+			if v, ok := seen.Whole.RequestTokensPerSec.Value(); ok {
+				worst = max(worst, math.Log(slo.Min/v))
+			}
+		} else if v, ok := sloValue(&seen, slo); ok {
+			worst = max(worst, math.Log(v/slo.Max.Seconds()))
+		}
+	}
+	return worst, !math.IsInf(worst, 0) && !math.IsNaN(worst)
+}
+
+// What a server may be like: by how much runs of one speed differ, as a share of the
+// speed, and how many percent a figure near its limit grows by with one percent of
+// speed.
+var (
+	headroomWidths = []float64{0.002, 0.004, 0.008, 0.016, 0.03, 0.06, 0.12}
+	headroomSlopes = []float64{0.25, 0.5, 1, 2, 4, 8, 16, 32, 64}
+)
+
+// placeOf weighs every place, width and slope by how likely they make what the runs
+// gave: Bayes' rule, flat over the logarithms. A run far from the limit says whether it
+// held, with the chance Phi((place - x) / width); one near it says how far off it is,
+// for its figure is slope x (x - place), give or take slope x width. One run in a
+// hundred may be a matter of something else.
+func (f FindHeadroom) placeOf(steps []analysis.Step) place {
+	const cells, accident = 600, 0.01
+	trials := f.trials(steps)
+	low, high := math.Inf(1), math.Inf(-1)
+	for _, t := range trials {
+		low, high = min(low, t.x), max(high, t.x)
+	}
+	from, to := low-0.3, high+0.3
+	if good, bad := speedBounds(steps); good > 0 && !math.IsInf(bad, 1) { // far outside nothing has weight
+		from, to = math.Log(min(good, bad)/1.5), math.Log(max(good, bad)*1.5)
+	}
+	at := func(i int) float64 { return from + (to-from)*(float64(i)+0.5)/cells }
+	weights, total := make([]float64, cells), 0.0
+	for _, width := range headroomWidths {
+		for _, slope := range headroomSlopes {
+			for i := range weights {
+				likely := 1.0
+				for _, t := range trials {
+					likely *= t.likely(at(i), width, slope)*(1-accident) + accident/2
+				}
+				weights[i] += likely
+				total += likely
+			}
+		}
+	}
+	quantile := func(share float64) float64 {
+		sum := 0.0
+		for i, w := range weights {
+			if sum += w; sum >= share*total {
+				return math.Exp(at(i))
+			}
+		}
+		return math.Exp(to)
+	}
+	// The ends are wider than 95 %: a search that stops where its interval looks narrow
+	// stops too often where it does so by luck.
+	return place{quantile(0.01), quantile(0.2), quantile(0.5), quantile(0.8), quantile(0.99)}
+}
+
+// likely is how likely a run's outcome is: a chance, or of one near the limit a density.
+func (t trial) likely(place, width, slope float64) float64 {
+	if t.near {
+		z := (t.margin/slope - (t.x - place)) / width
+		return math.Exp(-z*z/2) / (slope * width * math.Sqrt(2*math.Pi))
+	}
+	z := (place - t.x) / width
+	if !t.holds {
+		z = -z
+	}
+	return 0.5 * math.Erfc(-z/math.Sqrt2)
+}
+
+func (f FindHeadroom) answer(h History) Answer {
+	a := &HeadroomAnswer{Piece: f.Piece}
+	out := Answer{Steps: h.Steps, Headroom: a, Warnings: remarks(h.Steps, h.Crashes, f.Rules)}
+	if s := f.Piece.sentence(); s != "" {
+		out.Warnings = append(out.Warnings, s)
+	}
+	if s := f.brief(h.Steps); s != "" {
+		out.Warnings = append(out.Warnings, s)
+	}
+	good, bad := speedBounds(h.Steps)
+	var broke *analysis.Step // the slowest run that failed
+	for i := range h.Steps {
+		if st := &h.Steps[i]; !st.Passed() && st.Speed.Or(0) == bad {
+			broke = st
+		}
+	}
+	if broke != nil {
+		a.SLO = broke.Stop.Rule
+	}
+	if good > 0 && broke != nil {
+		p := f.placeOf(h.Steps)
+		a.Speed, a.Low, a.High, a.Confidence = loadgen.Known(p.middle), loadgen.Known(p.low), loadgen.Known(p.high), loadgen.Known(0.95)
+		a.Rate = loadgen.Known(p.middle * f.Traffic.Rate())
+	}
+	limited := rateClientLimited(h.Steps)
+	switch {
+	case !h.complete():
+		out.Verdict, out.Sentence = Interrupted, "interrupted before it was found how many times the traffic fits"
+	case limited != nil:
+		out.Verdict, out.Sentence = ClientLimited, fmt.Sprintf("this client, not the server, was the limit at %s x the recorded traffic: %s", speedText(limited.Speed.Or(0)), limited.Client.Limits[0])
+	case len(h.Steps) == 0:
+		out.Verdict, out.Sentence = NotReached, "no speed was tried"
+	case broke == nil:
+		a.Low = loadgen.Known(good)
+		out.Verdict, out.Sentence = NotReached, fmt.Sprintf("every requirement held up to %s x the recorded traffic, the highest speed tried", speedText(good))
+	case good == 0:
+		out.Verdict, out.Sentence = FailedAtFirstStep, "not even the slowest speed tried held: "+broke.Stop.Sentence
+	default:
+		out.Verdict = LimitFound
+		out.Sentence = fmt.Sprintf("the server carries %s x the recorded traffic (95 %% CI %s-%s; %s req/s on average), bound by %s: %s",
+			speedText(a.Speed.Or(0)), speedText(a.Low.Or(0)), speedText(a.High.Or(0)), figure(a.Rate.Or(0)), RuleTitle(a.SLO), broke.Stop.Sentence)
+	}
+	return out
+}
+
+// brief says that the traffic is over, at the largest speed that held, before a queue
+// could grow: in less than twenty response times. A longer piece would be carried less
+// often.
+func (f FindHeadroom) brief(steps []analysis.Step) string {
+	const fewest = 20
+	var best *analysis.Step
+	for i := range steps {
+		if st := &steps[i]; st.Passed() && (best == nil || st.Speed.Or(0) > best.Speed.Or(0)) {
+			best = st
+		}
+	}
+	if best == nil {
+		return ""
+	}
+	lasts, response := f.Traffic.Span().Seconds()/best.Speed.Or(1), best.Whole.E2E.Mean.Or(0)
+	if lasts >= fewest*response {
+		return ""
+	}
+	return fmt.Sprintf("at %s x the recorded traffic all of it comes within %s, %.1f response times: too short for a queue to grow as it would in longer traffic, which fits less often",
+		speedText(best.Speed.Or(0)), spanOf(lasts), lasts/response)
+}
+
+// worst: only the highest speed fails.
+func (f FindHeadroom) worst() ([]forecast, []string) {
+	return []forecast{{residence: func(float64) float64 { return 0.1 }, speed: 3}},
+		[]string{"counted as if 3 x the recorded traffic did not hold, and 2 x did; every further doubling sends it once more", "runs near the limit are made until it is known within 10 %, at most 12 of them"}
+}
