@@ -117,7 +117,7 @@ func (e *evidence) binding() *analysis.Limit { return binding(e.limits()) }
 
 func (e *evidence) verdict(h History, limit *analysis.Limit) Verdict {
 	switch {
-	case !h.complete() || e.refusedAll() != "":
+	case !h.complete() || e.refusedAll() != "" || e.diedOnce() != nil:
 		return Interrupted
 	case limit != nil && e.unsettled(limit):
 		return Unstable
@@ -131,6 +131,15 @@ func (e *evidence) verdict(h History, limit *analysis.Limit) Verdict {
 		return FailedAtFirstStep
 	}
 	return Unstable // since it changed nothing has held
+}
+
+// diedOnce is the death of a server that died a single time and stayed away: of that,
+// the load may have been the cause or anything else. nil where there was none.
+func (e *evidence) diedOnce() *Crash {
+	if len(e.crashes) != 1 || e.crashes[0].RecoveredSeconds.IsKnown() {
+		return nil
+	}
+	return &e.crashes[0]
 }
 
 // clientStopped is the rung at which the ladder ends because of this client: it failed
@@ -321,6 +330,9 @@ func (e *evidence) sentence(a *Answer) string {
 		return said
 	}
 	good, ok := a.Ladder.LastGood.Value()
+	if c := e.diedOnce(); c != nil && ok {
+		return fmt.Sprintf("up to %.0f requests in flight every rule held; at %d the server died and did not come back, which once may have any cause: restart it and go on with --resume", good, c.Concurrency)
+	}
 	if !ok {
 		return "interrupted before the first step was finished"
 	}

@@ -127,8 +127,9 @@ func TestDeadServerIsLeftAlone(t *testing.T) {
 	if len(r.Crashes) != 1 || r.Crashes[0].RecoveredSeconds.IsKnown() || r.Crashes[0].InFlight.Or(0) != 137 {
 		t.Errorf("crashes %+v, want one with 137 in flight, not recovered", r.Crashes)
 	}
-	if r.Verdict != sweep.LimitFound || r.Limit.Low.Or(0) != 100 || r.Limit.High.Or(0) != 137 {
-		t.Errorf("verdict %s: %s; want the bracket 100-137", r.Verdict, r.Sentence)
+	// It may have died of anything: nothing above 100 is known, and it can be gone on with.
+	if r.Verdict != sweep.Interrupted || r.Complete || r.Limit != nil || r.Ladder.LastGood.Or(0) != 100 || !strings.Contains(r.Sentence, "at 200 the server died") {
+		t.Errorf("verdict %s, limit %v: %s; want nothing above 100", r.Verdict, r.Limit, r.Sentence)
 	}
 	if text := strings.Join(heard.notices, "\n"); !strings.Contains(text, "waiting up to") {
 		t.Errorf("nobody was told of the wait: %s", text)
