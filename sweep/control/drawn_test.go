@@ -1,9 +1,14 @@
 package control_test
 
 import (
+	"fmt"
 	"math"
 	"math/rand/v2"
+	"strings"
+	"testing"
 	"time"
+
+	"gonum.org/v1/gonum/stat"
 
 	"github.com/capfind/capfind/analysis"
 	"github.com/capfind/capfind/internal/simserver"
@@ -148,4 +153,37 @@ func (d *drawn) state(o *sweep.Order, p simserver.Point, requests int) sweep.Loa
 			return f
 		},
 	}
+}
+
+// BenchmarkSpreads prints by how much the time in system at a load, at one length of
+// answers as the search reads it, differs from run to run, drawn and with the real
+// client: the drawn steps stand for measured ones only as far as the two are alike.
+func BenchmarkSpreads(b *testing.B) {
+	const runs, load = 16, 50
+	for range b.N {
+		fmt.Printf("\nstandard deviation of the time in system at %d in flight, %d runs\n%-34s %8s %8s\n", load, runs, "server", "drawn", "engine")
+		for _, t := range trials() {
+			if !strings.HasPrefix(t.Name, "slots c=") && !strings.HasPrefix(t.Name, "decode c=") && !strings.HasPrefix(t.Name, "crash c=") {
+				continue
+			}
+			measured := make(answers, runs)
+			for i, r := range t.sweeps(runs) {
+				measured[i] = r.Answer
+			}
+			fmt.Printf("%-34s %6.2f %% %6.2f %%\n", t.Name, 100*differ(t.drawn(runs), load), 100*differ(measured, load))
+		}
+	}
+}
+
+// differ is the standard deviation of the logarithm of that time at the ladder's load.
+func differ(all answers, load int) float64 {
+	var logs []float64
+	for _, a := range all {
+		for i := range a.Steps {
+			if s := &a.Steps[i]; s.Phase == analysis.PhaseLadder && s.Concurrency == load && s.Level != nil {
+				logs = append(logs, math.Log(s.Level.ForLength(128, 0).Mean().Residence))
+			}
+		}
+	}
+	return stat.StdDev(logs, nil)
 }
