@@ -197,16 +197,10 @@ func (r *runner) openLoop() {
 		if from := max(due, free); !r.stalls.touch(from, asked) {
 			r.tally.lag(asked - from)
 		}
-		select {
-		case slots <- struct{}{}:
-		case <-r.quit:
-			return
-		}
-		first, ok := r.next(number)
+		first, ok := r.nextInSlot(number, due, slots)
 		if !ok {
 			return
 		}
-		first.Intended = due
 		free = first.Ready
 		r.workers.Go(func() { r.doInSlot(number, first, slots) })
 	}
@@ -220,18 +214,22 @@ func (r *runner) afterBefore(number, before int, due time.Duration, slots chan s
 	case <-r.quit:
 		return
 	}
-	due = max(due, r.now())
+	if first, ok := r.nextInSlot(number, max(due, r.now()), slots); ok {
+		r.doInSlot(number, first, slots)
+	}
+}
+
+// nextInSlot waits for a slot and issues a request of an open loop; false when no more
+// may be issued.
+func (r *runner) nextInSlot(number int, due time.Duration, slots chan struct{}) (Sample, bool) {
 	select {
 	case slots <- struct{}{}:
 	case <-r.quit:
-		return
+		return Sample{}, false
 	}
 	first, ok := r.next(number)
-	if !ok {
-		return
-	}
 	first.Intended = due
-	r.doInSlot(number, first, slots)
+	return first, ok
 }
 
 // doInSlot sends a request of an open loop and gives its slot back.
