@@ -50,16 +50,33 @@ const (
 // point of a full server alone predicts the crossing, and where the predictions
 // around it agree they are averaged. Where they do not, or the slope is plainly
 // not 1/X, latency grows for another reason, and the straight stretch around the
-// crossing is regressed on N and inverted, with Fieller's interval. With fewer
-// points than either takes, the answer is a bracket. What runs of one load differ by
-// is part of every error.
+// crossing is regressed on N and inverted, with Fieller's interval; where runs differ
+// too much for that, the same in logarithms over all loads around it. With fewer
+// points than either takes, the answer is a bracket: of loads that are beyond doubt on
+// either side. What runs of one load differ by is part of every error.
 func Cross(points []CrossingPoint, threshold float64, between Between) Crossing {
 	c := crossByModel(points, threshold, between)
 	low, high, ok := sureBracket(merge(points, between), threshold)
-	if !ok || !c.At.IsKnown() || high > closeBy*low {
+	switch {
+	case !c.At.IsKnown():
+		return c
+	case ok && high <= closeBy*low:
+		return c.within(low, high)
+	case c.Confidence.IsKnown():
 		return c
 	}
-	return c.within(low, high)
+	return c.doubted(low, high)
+}
+
+// doubted is a bracket whose ends are loads that have shown on which side of the
+// threshold they lie: the neighbours between which it was met may have been on the
+// other side by chance. An end that was not shown is unknown, the lower one 0.
+func (c Crossing) doubted(low, high float64) Crossing {
+	c.Low, c.High = loadgen.Known(low), Number{}
+	if !math.IsInf(high, 1) {
+		c.High = loadgen.Known(high)
+	}
+	return c
 }
 
 // closeBy is the ratio of neighbours up to which they are an interval; further apart
@@ -131,8 +148,45 @@ func crossByModel(points []CrossingPoint, threshold float64, between Between) Cr
 			return c
 		}
 	}
+	if c, ok := powerCrossing(pts, start, threshold); ok {
+		return c
+	}
 	return bracketCrossing(pts[good], pts[bad], threshold)
 }
+
+// powerCrossing regresses ln V on ln N over the loads around the crossing: what runs
+// differ by is a share, the same for all of them, and a power is close to any growth
+// over so short a stretch. Where the loads lie off it by more than their errors, it says
+// nothing.
+func powerCrossing(pts []CrossingPoint, around, threshold float64) (Crossing, bool) {
+	var logs []CrossingPoint
+	above, below := byDistance(pts, around, crossingReach)
+	for _, p := range slices.Concat(above, below) {
+		if p.Value > 0 {
+			p.SE /= p.Value
+			p.Concurrency, p.Value = math.Log(p.Concurrency), math.Log(p.Value)
+			logs = append(logs, p)
+		}
+	}
+	if len(logs) < minOnPower {
+		return Crossing{}, false
+	}
+	l := fitLine(logs)
+	if l.widened > maxChi2 {
+		return Crossing{}, false
+	}
+	c, ok := l.invert(math.Log(threshold))
+	if !ok {
+		return Crossing{}, false
+	}
+	exp := func(n Number) Number { return loadgen.Known(math.Exp(n.Or(0))) }
+	c.At, c.Low, c.High = exp(c.At), exp(c.Low), exp(c.High)
+	return c, true
+}
+
+// minOnPower is how many loads the power takes: two parameters, and as many to tell
+// whether it fits.
+const minOnPower = 4
 
 // merge gives every point the errors between runs too, sorts them and joins those
 // of the same concurrency, weighted by 1/SE^2.
@@ -380,6 +434,7 @@ func (c Crossing) unlessSlow(stretch []CrossingPoint) Crossing {
 type line struct {
 	center, mid, slope float64
 	midVar, slopeVar   float64
+	widened            float64 // by how much the points' scatter raised the variances
 	dof                float64
 }
 
@@ -414,6 +469,7 @@ func fitLine(pts []CrossingPoint) line {
 	if len(pts) > 2 {
 		widen = max(1, chi2/float64(len(pts)-2))
 	}
+	l.widened = widen
 	l.midVar, l.slopeVar = widen/w, widen/sxx
 	return l
 }

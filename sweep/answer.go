@@ -102,7 +102,12 @@ func (e *evidence) limits() map[string]analysis.Limit {
 		out[RuleSuccess] = e.successLimit(out[RuleSuccess])
 	}
 	for _, t := range e.timedRules() {
-		if exact := analysis.LatencyLimit(e.points(t), t.threshold, t.rule, e.between()); exact.Confidence.IsKnown() {
+		exact := analysis.LatencyLimit(e.points(t), t.threshold, t.rule, e.between())
+		if exact.Reached() && !exact.Confidence.IsKnown() { // the largest that held, or a load that has done so beyond doubt
+			held := out[t.rule].Concurrency.Or(exact.Concurrency.Or(0))
+			exact.Concurrency = loadgen.Known(min(max(held, exact.Low.Or(0)), exact.High.Or(held)))
+		}
+		if exact.Reached() {
 			out[t.rule] = exact
 		}
 	}
@@ -390,7 +395,15 @@ func limitWords(l analysis.Limit) string {
 	if c, ok := l.Confidence.Value(); ok {
 		return fmt.Sprintf("limit %.0f (%.0f %% CI %s), bound by %s", l.Concurrency.Or(0), 100*c, ends(l), by)
 	}
-	return fmt.Sprintf("limit between %.0f and %.0f, bound by %s", l.Low.Or(0), l.High.Or(0), by)
+	return fmt.Sprintf("limit %s, bound by %s", between(l), by)
+}
+
+// between are the ends of a limit that is only bracketed, in words.
+func between(l analysis.Limit) string {
+	if high, ok := l.High.Value(); ok {
+		return fmt.Sprintf("between %.0f and %.0f", l.Low.Or(0), high)
+	}
+	return fmt.Sprintf("%.0f or more", l.Low.Or(0))
 }
 
 // ends are the ends of a limit's interval in words; the upper one is unknown
@@ -412,7 +425,7 @@ func otherLimit(l analysis.Limit) string {
 	case ok && l.Confidence.IsKnown():
 		return fmt.Sprintf("%s %.0f (%s)", name, n, ends(l))
 	case ok:
-		return fmt.Sprintf("%s between %.0f and %.0f", name, l.Low.Or(0), l.High.Or(0))
+		return name + " " + between(l)
 	case l.AtLeast.IsKnown():
 		return fmt.Sprintf("%s > %.0f", name, l.AtLeast.Or(0))
 	}
