@@ -181,6 +181,9 @@ func powerCrossing(pts []CrossingPoint, around, threshold float64) (Crossing, bo
 	}
 	exp := func(n Number) Number { return loadgen.Known(math.Exp(n.Or(0))) }
 	c.At, c.Low, c.High = exp(c.At), exp(c.Low), exp(c.High)
+	if c.High.Or(0) > profileBeyond*pts[len(pts)-1].Concurrency {
+		c.High = Number{} // further out than anything that was measured says
+	}
 	return c, true
 }
 
