@@ -159,13 +159,17 @@ func crossByModel(points []CrossingPoint, threshold float64, between Between) Cr
 func merge(points []CrossingPoint, between Between) []CrossingPoint {
 	sorted := slices.Clone(points)
 	slices.SortStableFunc(sorted, func(a, b CrossingPoint) int { return cmp.Compare(a.Concurrency, b.Concurrency) })
+	sum, count := map[float64]float64{}, map[float64]float64{}
+	for _, p := range points {
+		sum[p.Concurrency], count[p.Concurrency] = sum[p.Concurrency]+p.Value, count[p.Concurrency]+1
+	}
 	var out []CrossingPoint
 	for _, p := range sorted {
 		if p.Dof <= 0 {
 			p.Dof = minBatches - 1
 		}
 		p.betweenDof = between.Dof
-		p.SE, p.between = joined(p.SE, between.variance(p.Value))
+		p.SE, p.between = joined(p.SE, between.variance(sum[p.Concurrency]/count[p.Concurrency]))
 		p.SE = max(p.SE, relativeSE*math.Abs(p.Value), 1e-9)
 		p.PredictedSE, p.predictedBetween = joined(p.PredictedSE, between.variance(p.Swing*p.Predicted))
 		p.PredictedSE = max(p.PredictedSE, 0.001*p.Concurrency)

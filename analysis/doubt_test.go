@@ -53,3 +53,27 @@ func TestBracketBeyondDoubt(t *testing.T) {
 		t.Errorf("runs that agree: %+v", c)
 	}
 }
+
+// Errors that are a share of what was measured would give the low ones the most weight,
+// and put the crossing too high.
+func TestCrossingIsNotPulledByLowRuns(t *testing.T) {
+	skipStatistics(t)
+	const truth, tau, runs = 58.0, 0.12, 2000
+	rng := rand.New(rand.NewPCG(8, 8))
+	sum, n := 0.0, 0.0
+	for range runs {
+		var points []CrossingPoint
+		for _, load := range []float64{30, 40, 50, 54, 58, 58, 62, 70, 90} {
+			v := load / truth * (1 + tau*rng.NormFloat64())
+			points = append(points, CrossingPoint{Concurrency: load, Value: v, SE: 0.01 * v, Dof: 8})
+		}
+		if l := fitLine(merge(points, Between{Tau: tau, Dof: 8})); l.slope > 0 {
+			sum, n = sum+l.center+(1-l.mid)/l.slope, n+1
+		}
+	}
+	if mean := sum / n; math.Abs(mean/truth-1) > 0.012 {
+		t.Errorf("the mean of %.0f crossings is %.2f, want %.0f", n, mean, truth)
+	} else {
+		t.Logf("the mean of %.0f crossings is %.2f", n, mean)
+	}
+}

@@ -24,7 +24,7 @@ func powerCrossing(pts []CrossingPoint, around, threshold float64) (Crossing, bo
 	if len(logs) < minOnPower {
 		return Crossing{}, false
 	}
-	l := fitLine(logs)
+	l := leastSquares(logs)
 	if l.widened > maxChi2 {
 		return Crossing{}, false
 	}
@@ -87,9 +87,34 @@ type line struct {
 	dof                float64
 }
 
-// fitLine is weighted least squares with weights 1/SE^2; errors are widened where
-// the points scatter by more than theirs.
+// fitLine is a straight line through points whose runs differ by a share: of the value
+// there, not of what each has happened to measure, or the low ones would count the most
+// and pull the line down. Fitted twice, the second time with the errors that the first
+// line gives.
 func fitLine(pts []CrossingPoint) line {
+	l := leastSquares(pts)
+	even := slices.Clone(pts)
+	changed := false
+	for i := range even {
+		p := &even[i]
+		at := l.at(p.Concurrency)
+		if p.between == 0 || p.Value <= 0 || at <= 0 {
+			continue
+		}
+		scale := at / p.Value
+		within, between := p.SE*p.SE*(1-p.between), p.SE*p.SE*p.between*scale*scale
+		p.SE, p.between = joined(math.Sqrt(within), between)
+		changed = true
+	}
+	if !changed {
+		return l
+	}
+	return leastSquares(even)
+}
+
+// leastSquares is the line with weights 1/SE^2; errors are widened where the points
+// scatter by more than theirs.
+func leastSquares(pts []CrossingPoint) line {
 	var l line
 	var w, phi, runs float64
 	for _, p := range pts {
