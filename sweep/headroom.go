@@ -16,8 +16,9 @@ type HeadroomAnswer struct {
 	Low        analysis.Number `json:"low"`   // of its interval; where every speed held, the largest that was tried
 	High       analysis.Number `json:"high"`  // null where every speed held
 	Confidence analysis.Number `json:"confidence"`
-	SLO        string          `json:"slo"`  // the requirement that breaks first
-	Rate       analysis.Number `json:"rate"` // requests/s on average at Speed
+	SLO        string          `json:"slo"`     // the requirement that breaks first
+	Speedup    Speedup         `json:"speedup"` // how the traffic became more
+	Rate       analysis.Number `json:"rate"`    // requests/s on average at Speed
 	Piece      Piece           `json:"piece"`
 }
 
@@ -48,6 +49,7 @@ func (p Piece) sentence() string {
 // looked for is where it passes one half.
 type FindHeadroom struct {
 	Traffic     *Traffic
+	Speedup     Speedup
 	Piece       Piece
 	Concurrency int // in flight at most: reaching it is waiting, and counts as such
 	Rules       StopRules
@@ -65,8 +67,10 @@ const (
 // speed at which holding and failing are as likely, until its place is known well
 // enough.
 func (f FindHeadroom) Next(h History) (*Order, Answer) {
-	if o := f.next(h.Steps); o != nil && h.End == nil {
-		return o, Answer{}
+	if h.End == nil {
+		if o := f.next(h.Steps); o != nil {
+			return o, Answer{}
+		}
 	}
 	return nil, f.answer(h)
 }
@@ -79,7 +83,7 @@ func (f FindHeadroom) next(steps []analysis.Step) *Order {
 	switch {
 	case len(steps) == 0:
 		return f.order(1, analysis.PhaseLadder)
-	case math.IsInf(bad, 1) && good < fastest:
+	case math.IsInf(bad, 1) && good < f.fastest():
 		return f.order(2*good, analysis.PhaseLadder)
 	case math.IsInf(bad, 1):
 		return nil
@@ -102,11 +106,16 @@ func (f FindHeadroom) next(steps []analysis.Step) *Order {
 	return f.order([]float64{p.middle, p.lower, p.upper}[probes%3], analysis.PhaseProbe)
 }
 
+// fastest is the highest speed that is tried.
+func (f FindHeadroom) fastest() float64 {
+	return min(fastest, MostSpeed(f.Speedup, len(f.Traffic.At))/2)
+}
+
 func (f FindHeadroom) order(speed float64, phase analysis.Phase) *Order {
 	// With three digits a person can ask for the same speed again.
 	speed, _ = strconv.ParseFloat(strconv.FormatFloat(speed, 'g', 3, 64), 64)
 	o := &Order{Concurrency: f.Concurrency, Phase: phase, Rules: f.Rules, Goodput: f.Goodput}
-	o.follow(f.Traffic, speed)
+	o.follow(f.Traffic, speed, f.Speedup)
 	o.Abandon.Allowed = allowedFailures(f.Rules, o.Requests)
 	if phase == analysis.PhaseProbe {
 		o.Purpose, o.Why = "speed", "where the requirements hold as often as not"
@@ -250,7 +259,7 @@ func (t trial) likely(place, width, slope float64) float64 {
 }
 
 func (f FindHeadroom) answer(h History) Answer {
-	a := &HeadroomAnswer{Piece: f.Piece}
+	a := &HeadroomAnswer{Piece: f.Piece, Speedup: f.Speedup}
 	out := Answer{Steps: h.Steps, Headroom: a, Warnings: remarks(h.Steps, h.Crashes, f.Rules)}
 	if s := f.Piece.sentence(); s != "" {
 		out.Warnings = append(out.Warnings, s)
@@ -288,8 +297,11 @@ func (f FindHeadroom) answer(h History) Answer {
 		out.Verdict, out.Sentence = FailedAtFirstStep, "not even the slowest speed tried held: "+broke.Stop.Sentence
 	default:
 		out.Verdict = LimitFound
-		out.Sentence = fmt.Sprintf("the server carries %s x the recorded traffic (95 %% CI %s-%s; %s req/s on average), bound by %s: %s",
-			speedText(a.Speed.Or(0)), speedText(a.Low.Or(0)), speedText(a.High.Or(0)), figure(a.Rate.Or(0)), RuleTitle(a.SLO), broke.Stop.Sentence)
+		words := "the server carries %s x the recorded traffic (95 %% CI %s-%s; %s req/s on average), bound by %s"
+		if f.Speedup == MoreSessions {
+			words = "the server carries %s x the recorded sessions, each at its own pace (95 %% CI %s-%s; %s req/s on average), bound by %s"
+		}
+		out.Sentence = fmt.Sprintf(words, speedText(a.Speed.Or(0)), speedText(a.Low.Or(0)), speedText(a.High.Or(0)), figure(a.Rate.Or(0)), boundBy(broke.Stop))
 	}
 	return out
 }
@@ -308,7 +320,10 @@ func (f FindHeadroom) brief(steps []analysis.Step) string {
 	if best == nil {
 		return ""
 	}
-	lasts, response := f.Traffic.Span().Seconds()/best.Speed.Or(1), best.Whole.E2E.Mean.Or(0)
+	lasts, response := f.Traffic.Span().Seconds(), best.Whole.E2E.Mean.Or(0)
+	if f.Speedup != MoreSessions {
+		lasts /= best.Speed.Or(1)
+	}
 	if lasts >= fewest*response {
 		return ""
 	}

@@ -146,6 +146,7 @@ var choices = map[string][]string{
 	"workload.dataset":    prompt.Datasets(),
 	"sweep.start":         {"stagger", "burst"},
 	"stop.ttft_statistic": statistics,
+	"replay.speedup":      {string(sweep.Closer), string(sweep.MoreSessions)},
 	"report.language":     {"en", "zh"},
 }
 

@@ -5,6 +5,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -150,10 +151,25 @@ func TestHeadroomResumes(t *testing.T) {
 	if err != nil || len(r.Steps) < 4 {
 		t.Fatal(err, len(r.Steps))
 	}
+	if !strings.Contains(r.Sentence, "bound by p95_ttft: p95 TTFT ") {
+		t.Error(r.Sentence)
+	}
 	again := &shop{}
 	kept := *r
-	kept.Complete = false
+	kept.Complete, kept.Steps = false, slices.Clone(r.Steps)
 	if r2, err := (&control.Controller{Generator: again, Result: &kept}).Answer(context.Background(), "replay", q); err != nil || again.runs > 0 || *r2.Headroom != *r.Headroom {
 		t.Errorf("%d runs more, %+v", again.runs, r2.Headroom)
+	}
+	// Of other traffic nothing is kept.
+	other := q
+	other.Traffic = bursty(200, 5, s.rng)
+	kept.Complete = false
+	if _, err := (&control.Controller{Generator: s, Result: &kept}).Answer(context.Background(), "replay", other); err != nil {
+		t.Fatal(err)
+	}
+	for i := range kept.Steps {
+		if n := kept.Steps[i].NumPrompts; n != 200 {
+			t.Errorf("a step of %d requests was kept", n)
+		}
 	}
 }

@@ -78,3 +78,29 @@ func TestReplayCountsFromWhenARequestWasDue(t *testing.T) {
 		t.Errorf("%s: %s", r.Verdict, r.Sentence)
 	}
 }
+
+// More sessions are sent as they are drawn, each with prompts that no run before had.
+func TestReplayOfMoreSessions(t *testing.T) {
+	traffic := recorded(41)
+	traffic.Before = nil
+	g := &borne{most: 1000}
+	bubble(t, func(t *testing.T) {
+		k := control.Controller{Generator: g, Config: sweep.Default()}
+		q := sweep.FindHeadroom{Traffic: traffic, Speedup: sweep.MoreSessions, Concurrency: 1000, Rules: sweep.DefaultStopRules()}
+		if r, err := k.Answer(context.Background(), "replay", q); err != nil || r.Verdict != sweep.NotReached || r.Headroom.Speedup != sweep.MoreSessions {
+			t.Fatal(err, r.Verdict)
+		}
+	})
+	first := 0
+	for i, l := range g.loads {
+		speed := 1 << i
+		want := traffic.Arrivals(float64(speed), sweep.MoreSessions)
+		if a := l.Arrivals; !slices.Equal(a.At, want.At) || !slices.Equal(a.Prompts, want.Prompts) || !a.OwnPace || l.Requests != 41*speed || l.FirstPrompt != first {
+			t.Errorf("speed %d: %d requests from prompt %d on, want %d from %d on", speed, l.Requests, l.FirstPrompt, 41*speed, first)
+		}
+		first += 41 * speed
+	}
+	if len(g.loads) != 7 {
+		t.Errorf("%d loads", len(g.loads))
+	}
+}
