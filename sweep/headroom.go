@@ -205,9 +205,10 @@ var (
 // gave: Bayes' rule, flat over the logarithms. A run far from the limit says whether it
 // held, with the chance Phi((place - x) / width); one near it says how far off it is,
 // for its figure is slope x (x - place), give or take slope x width. One run in a
-// hundred may be a matter of something else.
+// hundred may be a matter of something else. What does not depend on the slope is
+// weighed once for all of them.
 func (f FindHeadroom) placeOf(steps []analysis.Step) place {
-	const cells, accident = 600, 0.01
+	const cells = 600
 	trials := f.trials(steps)
 	low, high := math.Inf(1), math.Inf(-1)
 	for _, t := range trials {
@@ -219,15 +220,24 @@ func (f FindHeadroom) placeOf(steps []analysis.Step) place {
 	}
 	at := func(i int) float64 { return from + (to-from)*(float64(i)+0.5)/cells }
 	weights, total := make([]float64, cells), 0.0
+	far, all := make([]float64, cells), make([]float64, cells)
 	for _, width := range headroomWidths {
+		fill(far, 1)
+		for _, t := range trials {
+			if !t.near { // knows no slope
+				t.weigh(far, at, width, 1)
+			}
+		}
 		for _, slope := range headroomSlopes {
-			for i := range weights {
-				likely := 1.0
-				for _, t := range trials {
-					likely *= t.likely(at(i), width, slope)*(1-accident) + accident/2
+			copy(all, far)
+			for _, t := range trials {
+				if t.near {
+					t.weigh(all, at, width, slope)
 				}
-				weights[i] += likely
-				total += likely
+			}
+			for i, w := range all {
+				weights[i] += w
+				total += w
 			}
 		}
 	}
@@ -245,15 +255,38 @@ func (f FindHeadroom) placeOf(steps []analysis.Step) place {
 	return place{quantile(0.01), quantile(0.2), quantile(0.5), quantile(0.8), quantile(0.99)}
 }
 
+// accident is how often a run is a matter of something else.
+const accident = 0.01
+
+// weigh multiplies the weight of every place by how likely it makes the run's outcome.
+func (t trial) weigh(weights []float64, at func(int) float64, width, slope float64) {
+	for i := range weights {
+		weights[i] *= t.likely(at(i), width, slope)*(1-accident) + accident/2
+	}
+}
+
+func fill(weights []float64, v float64) {
+	for i := range weights {
+		weights[i] = v
+	}
+}
+
 // likely is how likely a run's outcome is: a chance, or of one near the limit a density.
 func (t trial) likely(place, width, slope float64) float64 {
+	const beyond = 9 // standard deviations, where what is left is no number any more
 	if t.near {
 		z := (t.margin/slope - (t.x - place)) / width
+		if math.Abs(z) > beyond {
+			return 0
+		}
 		return math.Exp(-z*z/2) / (slope * width * math.Sqrt(2*math.Pi))
 	}
 	z := (place - t.x) / width
 	if !t.holds {
 		z = -z
+	}
+	if math.Abs(z) > beyond {
+		return math.Max(0, math.Copysign(1, z))
 	}
 	return 0.5 * math.Erfc(-z/math.Sqrt2)
 }
