@@ -164,7 +164,7 @@ func (f FindHeadroom) trials(steps []analysis.Step) []trial {
 	return out
 }
 
-// margin is by how much the latency or token rate that is nearest to its limit keeps it
+// margin is by how much the latency, token rate or share of bad requests that is nearest to its limit keeps it
 // (below 0) or breaks it; false where something else decides, or nothing is known.
 func (f FindHeadroom) margin(step *analysis.Step) (float64, bool) {
 	seen, worst := *step, math.Inf(-1)
@@ -189,6 +189,10 @@ func (f FindHeadroom) margin(step *analysis.Step) (float64, bool) {
 		} else if v, ok := sloValue(&seen, slo); ok {
 			worst = max(worst, math.Log(v/slo.Max.Seconds()))
 		}
+	}
+	if share, ok := step.Whole.GoodShare.Value(); ok && f.Rules.MinGoodput > 0 {
+		half := 0.5 / float64(max(step.Whole.Completed+step.Whole.Failed, 1)) // of a request, where none is bad
+		worst = max(worst, math.Log(max(1-share, half)/max(1-f.Rules.MinGoodput, half)))
 	}
 	return worst, !math.IsInf(worst, 0) && !math.IsNaN(worst)
 }

@@ -79,6 +79,28 @@ func TestReplayCountsFromWhenARequestWasDue(t *testing.T) {
 	}
 }
 
+// A share of the requests must be good, counted from when they were due.
+func TestReplayHoldsAShareOfGoodRequests(t *testing.T) {
+	for _, c := range []struct {
+		bound time.Duration
+		share float64
+		want  sweep.Verdict
+	}{{2 * time.Second, 0.5, sweep.NotMet}, {4 * time.Second, 0.5, sweep.Met}, {2 * time.Second, 0, sweep.Met}} {
+		var r *sweep.Result
+		bubble(t, func(t *testing.T) {
+			k := control.Controller{Generator: &late{borne{most: 100}}, Config: sweep.Default()}
+			load := sweep.LoadPoint{Concurrency: 100, Traffic: recorded(30), Speed: 1, Goodput: &analysis.Goodput{E2E: c.bound}}
+			r, _ = k.Answer(context.Background(), "replay", sweep.SinglePoint{Load: load, Rules: sweep.StopRules{MinGoodput: c.share}})
+		})
+		if good := r.Steps[0].Whole.GoodShare.Or(-1); r.Verdict != c.want || (good == 1) != (c.bound > 3*time.Second) {
+			t.Errorf("bound %v: %s with %v good: %s", c.bound, r.Verdict, good, r.Sentence)
+		}
+		if stop := r.Steps[0].Stop; c.want == sweep.NotMet && (stop == nil || stop.Rule != sweep.RuleGoodput) {
+			t.Errorf("%+v", stop)
+		}
+	}
+}
+
 // More sessions are sent as they are drawn, each with prompts that no run before had.
 func TestReplayOfMoreSessions(t *testing.T) {
 	traffic := recorded(41)
