@@ -20,6 +20,8 @@ type HeadroomAnswer struct {
 	Speedup    Speedup         `json:"speedup"` // how the traffic became more
 	Rate       analysis.Number `json:"rate"`    // requests/s on average at Speed
 	Piece      Piece           `json:"piece"`
+	Queue      []Simulated     `json:"queue"`    // how many would be in the server; simulated, not measured
+	Arrivals   []Arrived       `json:"arrivals"` // all that was recorded, over time
 }
 
 // Piece is what was sent of a trace.
@@ -319,6 +321,9 @@ func (f FindHeadroom) answer(h History) Answer {
 		a.Speed, a.Low, a.High, a.Confidence = loadgen.Known(p.middle), loadgen.Known(p.low), loadgen.Known(p.high), loadgen.Known(0.95)
 		a.Rate = loadgen.Known(p.middle * f.Traffic.Rate())
 	}
+	if h.complete() {
+		f.beside(a, h.Steps)
+	}
 	limited := rateClientLimited(h.Steps)
 	switch {
 	case !h.complete():
@@ -341,6 +346,15 @@ func (f FindHeadroom) answer(h History) Answer {
 		out.Sentence = fmt.Sprintf(words, speedText(a.Speed.Or(0)), speedText(a.Low.Or(0)), speedText(a.High.Or(0)), figure(a.Rate.Or(0)), boundBy(broke.Stop))
 	}
 	return out
+}
+
+// beside is what a reader wants to see beside the answer.
+func (f FindHeadroom) beside(a *HeadroomAnswer, steps []analysis.Step) {
+	whole := f.Traffic
+	if whole.Whole != nil {
+		whole = whole.Whole
+	}
+	a.Arrivals, a.Queue = whole.Arrived(), f.simulate(steps)
 }
 
 // brief says that the traffic is over, at the largest speed that held, before a queue

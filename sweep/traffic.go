@@ -13,6 +13,7 @@ type Traffic struct {
 	At     []time.Duration // when its requests came, ascending, the first at 0
 	Before []int32         // the request of the same session that each one waits for, -1: none; nil: there are no sessions
 	Seed   uint64          // of which sessions are sent more often than others
+	Whole  *Traffic        // all that was recorded, where this is a piece of it; nil: this is all
 }
 
 // Span is the time from its first request to its last.

@@ -4,11 +4,13 @@ import (
 	"context"
 	"math"
 	"math/rand/v2"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/capfind/capfind/analysis"
 	"github.com/capfind/capfind/loadgen"
 	"github.com/capfind/capfind/sweep"
 	"github.com/capfind/capfind/sweep/control"
@@ -141,6 +143,29 @@ func TestHeadroomIsWithinItsInterval(t *testing.T) {
 	}
 }
 
+// The queue that is simulated is the one that there would be.
+func TestHeadroomForetellsTheQueue(t *testing.T) {
+	rules := sweep.StopRules{SLO: []sweep.SLO{{Metric: "ttft", Statistic: "p95", Max: 500 * time.Millisecond}}}
+	for k := range uint64(6) {
+		s := &shop{slots: 8, service: 0.4, between: 0.01, rng: rand.New(rand.NewPCG(9, k))}
+		whole := bursty(1200, 8+2*float64(k), s.rng)
+		piece := &sweep.Traffic{At: whole.At[:400], Whole: whole}
+		r, err := (&control.Controller{Generator: s}).Answer(context.Background(), "replay", sweep.FindHeadroom{Traffic: piece, Concurrency: 4096, Rules: rules})
+		if err != nil || len(r.Headroom.Queue) != 3 || len(r.Headroom.Arrivals) != 120 {
+			t.Fatalf("%v, %d, %d", err, len(r.Headroom.Queue), len(r.Headroom.Arrivals))
+		}
+		for _, q := range r.Headroom.Queue {
+			run, _ := s.Run(context.Background(), loadgen.Load{Concurrency: 4096, Requests: 1200, Rate: 1, Arrivals: &loadgen.Arrivals{At: whole.At, Speed: q.Speed}, OnSample: func(*loadgen.Sample) bool { return false }})
+			step := analysis.Summarize([]loadgen.Run{run}, analysis.Options{})
+			peak, mean := float64(step.Whole.PeakInFlight), step.Whole.MeanInFlight.Or(0)
+			t.Logf("%d at %v x: simulated %d and %.1f, measured %v and %.1f", k, q.Speed, q.Peak, q.Mean, peak, mean)
+			if math.Abs(float64(q.Peak)-peak) > 4+0.3*peak || math.Abs(q.Mean-mean) > 1+0.35*mean {
+				t.Errorf("%d at %v x: simulated %d and %.1f in the server, measured %v and %.1f", k, q.Speed, q.Peak, q.Mean, peak, mean)
+			}
+		}
+	}
+}
+
 // Asked again with the steps measured so far, it goes on where it was: resuming costs
 // nothing.
 func TestHeadroomResumes(t *testing.T) {
@@ -157,7 +182,7 @@ func TestHeadroomResumes(t *testing.T) {
 	again := &shop{}
 	kept := *r
 	kept.Complete, kept.Steps = false, slices.Clone(r.Steps)
-	if r2, err := (&control.Controller{Generator: again, Result: &kept}).Answer(context.Background(), "replay", q); err != nil || again.runs > 0 || *r2.Headroom != *r.Headroom {
+	if r2, err := (&control.Controller{Generator: again, Result: &kept}).Answer(context.Background(), "replay", q); err != nil || again.runs > 0 || !reflect.DeepEqual(r2.Headroom, r.Headroom) {
 		t.Errorf("%d runs more, %+v", again.runs, r2.Headroom)
 	}
 	// Of other traffic nothing is kept.

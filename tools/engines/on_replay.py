@@ -125,7 +125,7 @@ def headroom(kind, name, repeats):
     path = install.CACHE / "recorded.jsonl"
     recorded(path, 1, 120)
     with kind({"n_parallel": 4}) as engine, Asked(engine, {"trace": str(path)}) as client:
-        fast = 1.0
+        fast = 16.0
         while client.ask(speed=fast)["p95"] < 0.5:  # how quick is this machine?
             fast *= 2
         recorded(path, fast / 4, 120)
