@@ -69,6 +69,10 @@ func TestReplayedPage(t *testing.T) {
 	if err := HTML(&b, replayed(), Options{Language: English}); err != nil {
 		t.Fatal(err)
 	}
+	rows := strings.Split(section(b.String(), `aria-labelledby="h-recorded"`, "</section>"), "<tr>")
+	if last := rows[len(rows)-1]; !strings.Contains(last, ">120<") || !strings.Contains(last, "uncertain") || strings.Contains(rows[len(rows)-2], "uncertain") {
+		t.Errorf("rows %q", rows[len(rows)-2:])
+	}
 	times := section(b.String(), `aria-labelledby="h-time"`, "</section>")
 	if n := strings.Count(times, "<details open>"); n != 2 {
 		t.Errorf("%d steps are open", n)

@@ -77,6 +77,16 @@ func TestReplayCountsFromWhenARequestWasDue(t *testing.T) {
 	if r.Verdict != sweep.NotMet || r.Steps[0].Stop == nil || r.Steps[0].Stop.Rule != sweep.RuleTTFT {
 		t.Errorf("%s: %s", r.Verdict, r.Sentence)
 	}
+	// Over time as well, in the slice in which a request was due.
+	series := r.Steps[0].Series
+	if ttft, e2e := series[0].TTFTDue, series[0].E2EDue; !(ttft.Or(0) > 2) || !(e2e.Or(0) > ttft.Or(0)) {
+		t.Errorf("in the first slice TTFT %s and E2E %s from when they were due", ttft, e2e)
+	}
+	for _, x := range series {
+		if x.ArrivalRate.Or(0) == 0 && (x.TTFTDue.IsKnown() || x.E2EDue.IsKnown()) {
+			t.Errorf("nothing was due at %v s, and something is said of it", x.AtSeconds)
+		}
+	}
 }
 
 // A share of the requests must be good, counted from when they were due.
