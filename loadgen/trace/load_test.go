@@ -212,12 +212,12 @@ func TestNarrow(t *testing.T) {
 func TestEqualTimesAndStretches(t *testing.T) {
 	var b strings.Builder
 	for i := range 200 {
-		fmt.Fprintf(&b, `{"time":%d,"input_tokens":%d}`+"\n", 100*(i/100), i+1)
+		fmt.Fprintf(&b, `{"time":%d,"input_tokens":%d}`+"\n", 100*(i%2), i+1) // by turns
 	}
 	tr := load(t, []byte(b.String()), Cut{})
 	for i, n := range tr.Input {
-		if int(n) != i+1 {
-			t.Fatalf("request %d is that of line %d", i, n)
+		if want := 2*(i%100) + 1 + i/100; int(n) != want {
+			t.Fatalf("request %d is that of line %d, want %d", i, n, want)
 		}
 	}
 	if at := tr.Busiest(50 * time.Second); at != 0 {

@@ -2,6 +2,7 @@ package control_test
 
 import (
 	"context"
+	"math"
 	"slices"
 	"testing"
 	"time"
@@ -63,6 +64,7 @@ func (g *late) Run(ctx context.Context, l loadgen.Load) (loadgen.Run, error) {
 		x := &r.Samples[i]
 		x.Ready, x.Sent, x.FirstOutput, x.LastOutput, x.End = x.Ready+2*time.Second, x.Sent+2*time.Second, x.FirstOutput+2*time.Second, x.LastOutput+2*time.Second, x.End+2*time.Second
 	}
+	r.Elapsed += 2 * time.Second
 	return r, err
 }
 
@@ -134,5 +136,31 @@ func TestReplayOfMoreSessions(t *testing.T) {
 	}
 	if len(g.loads) != 7 {
 		t.Errorf("%d loads", len(g.loads))
+	}
+}
+
+// At a fractional speed as well, every request finds its own prompt: each run begins at
+// a multiple of the traffic's length.
+func TestReplayKeepsPromptsInStep(t *testing.T) {
+	traffic := recorded(41)
+	g := &borne{most: 3}
+	bubble(t, func(t *testing.T) {
+		k := control.Controller{Generator: g, Config: sweep.Default()}
+		if _, err := k.Answer(context.Background(), "replay", sweep.FindHeadroom{Traffic: traffic, Speedup: sweep.MoreSessions, Concurrency: 1000, Rules: sweep.DefaultStopRules()}); err != nil {
+			t.Fatal(err)
+		}
+	})
+	first, fractional := 0, 0
+	for _, l := range g.loads {
+		if l.FirstPrompt != first {
+			t.Errorf("speed %v begins at prompt %d, want %d", l.Arrivals.Speed, l.FirstPrompt, first)
+		}
+		if l.Arrivals.Speed != math.Trunc(l.Arrivals.Speed) {
+			fractional++
+		}
+		first += 41 * int(math.Ceil(l.Arrivals.Speed))
+	}
+	if fractional < 2 {
+		t.Errorf("%d runs at fractional speeds", fractional)
 	}
 }
