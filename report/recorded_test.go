@@ -46,7 +46,7 @@ func section(page, from, to string) string {
 // the minute whether the requirement held.
 func TestReplayedPage(t *testing.T) {
 	for lang, want := range map[Language][]string{
-		English: {"The recorded traffic", "Arrivals as recorded", "sent", "Requests in the server, simulated", "Simulated, not measured", "as many were seen in the runs", "more than any run had: uncertain"},
+		English: {"The recorded traffic", "Arrivals as recorded", "sent", "Requests in the server, simulated", "Simulated, not measured", "seen in the runs", "beyond the runs: uncertain"},
 		Chinese: {"所记录的流量", "所记录的到达", "已发送", "模拟所得，并非实测", "多于任何一次运行：不确定"},
 	} {
 		var b bytes.Buffer
