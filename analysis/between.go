@@ -23,7 +23,7 @@ type Between struct {
 const (
 	priorTau  = 0.015
 	priorDof  = 0.3
-	cautious  = 0.25 // quantile of the spread's own distribution
+	cautious  = 0.15 // quantile of the spread's own distribution
 	wanderTau = 0.05 // from which the spread is worth a sentence
 )
 

@@ -50,16 +50,33 @@ const (
 // point of a full server alone predicts the crossing, and where the predictions
 // around it agree they are averaged. Where they do not, or the slope is plainly
 // not 1/X, latency grows for another reason, and the straight stretch around the
-// crossing is regressed on N and inverted, with Fieller's interval. With fewer
-// points than either takes, the answer is a bracket. What runs of one load differ by
-// is part of every error.
+// crossing is regressed on N and inverted, with Fieller's interval; where runs differ
+// too much for that, the same in logarithms over all loads around it. With fewer
+// points than either takes, the answer is a bracket: of loads that are beyond doubt on
+// either side. What runs of one load differ by is part of every error.
 func Cross(points []CrossingPoint, threshold float64, between Between) Crossing {
 	c := crossByModel(points, threshold, between)
 	low, high, ok := sureBracket(merge(points, between), threshold)
-	if !ok || !c.At.IsKnown() || high > closeBy*low {
+	switch {
+	case !c.At.IsKnown():
+		return c
+	case ok && high <= closeBy*low:
+		return c.within(low, high)
+	case c.Confidence.IsKnown():
 		return c
 	}
-	return c.within(low, high)
+	return c.doubted(low, high)
+}
+
+// doubted is a bracket whose ends are loads that have shown on which side of the
+// threshold they lie: the neighbours between which it was met may have been on the
+// other side by chance. An end that was not shown is unknown, the lower one 0.
+func (c Crossing) doubted(low, high float64) Crossing {
+	c.Low, c.High = loadgen.Known(low), Number{}
+	if !math.IsInf(high, 1) {
+		c.High = loadgen.Known(high)
+	}
+	return c
 }
 
 // closeBy is the ratio of neighbours up to which they are an interval; further apart
@@ -131,6 +148,9 @@ func crossByModel(points []CrossingPoint, threshold float64, between Between) Cr
 			return c
 		}
 	}
+	if c, ok := powerCrossing(pts, start, threshold); ok {
+		return c
+	}
 	return bracketCrossing(pts[good], pts[bad], threshold)
 }
 
@@ -139,13 +159,17 @@ func crossByModel(points []CrossingPoint, threshold float64, between Between) Cr
 func merge(points []CrossingPoint, between Between) []CrossingPoint {
 	sorted := slices.Clone(points)
 	slices.SortStableFunc(sorted, func(a, b CrossingPoint) int { return cmp.Compare(a.Concurrency, b.Concurrency) })
+	sum, count := map[float64]float64{}, map[float64]float64{}
+	for _, p := range points {
+		sum[p.Concurrency], count[p.Concurrency] = sum[p.Concurrency]+p.Value, count[p.Concurrency]+1
+	}
 	var out []CrossingPoint
 	for _, p := range sorted {
 		if p.Dof <= 0 {
 			p.Dof = minBatches - 1
 		}
 		p.betweenDof = between.Dof
-		p.SE, p.between = joined(p.SE, between.variance(p.Value))
+		p.SE, p.between = joined(p.SE, between.variance(sum[p.Concurrency]/count[p.Concurrency]))
 		p.SE = max(p.SE, relativeSE*math.Abs(p.Value), 1e-9)
 		p.PredictedSE, p.predictedBetween = joined(p.PredictedSE, between.variance(p.Swing*p.Predicted))
 		p.PredictedSE = max(p.PredictedSE, 0.001*p.Concurrency)
@@ -239,29 +263,6 @@ func byDistance(pts []CrossingPoint, around, reach float64) (above, below []Cros
 // still have a say.
 const crossingReach = 3.0
 
-// straight collects the stretch around the crossing on which the statistic grows
-// along one line: outwards, above first, until a point misses the line through
-// those before it, or lies so far out that the line's own error there is above
-// unsure. Where a queue is what it grows by, a point that far out may lie before
-// the server is full.
-func straight(pts []CrossingPoint, threshold, around, unsure float64) []CrossingPoint {
-	var stretch []CrossingPoint
-	above, below := byDistance(pts, around, crossingReach)
-	for _, side := range [][]CrossingPoint{above, below} {
-		for _, p := range side {
-			if len(stretch) >= 2 {
-				l := fitLine(stretch)
-				se := math.Sqrt(l.variance(p.Concurrency))
-				if se > unsure || math.Abs(p.Value-l.at(p.Concurrency)) > 3*math.Hypot(p.SE, se)+0.02*threshold {
-					break
-				}
-			}
-			stretch = append(stretch, p)
-		}
-	}
-	return stretch
-}
-
 // queueing reports whether nothing speaks against a queue: the slope along the
 // stretch, where it is known at all, is that of one, 1/X. A stretch of two points
 // proves nothing, for one of them may lie before the server is full.
@@ -346,18 +347,6 @@ func queueCrossing(pts []CrossingPoint, around float64) (c Crossing, levered, ok
 		Confidence: loadgen.Known(0.95), Method: crossQueue}, levered, true
 }
 
-// growing reports whether a point lies where the line through those before it puts it:
-// then the statistic grows with the load all along, as a prefill does, and nothing has
-// begun to queue.
-func growing(before []CrossingPoint, p CrossingPoint) bool {
-	if len(before) < 3 {
-		return false
-	}
-	l := fitLine(before)
-	at := l.at(p.Concurrency)
-	return l.slope > 0 && at > 0.5*p.Value && math.Abs(p.Value-at) <= 3*math.Sqrt(p.SE*p.SE+l.variance(p.Concurrency))+0.1*p.Value
-}
-
 // unlessSlow widens a crossing by a queue where the stretch around it is too short to
 // prove one: if the statistic grows with the load itself, no queue, its own error moves
 // the crossing by as large a share.
@@ -374,74 +363,6 @@ func (c Crossing) unlessSlow(stretch []CrossingPoint) Crossing {
 	half := studentT(dof) * at / math.Sqrt(weight)
 	c.Low, c.High = loadgen.Known(min(c.Low.Or(at), at-half)), loadgen.Known(max(c.High.Or(at), at+half))
 	return c
-}
-
-// line is a straight line fitted with known errors, V = mid + slope (N - center).
-type line struct {
-	center, mid, slope float64
-	midVar, slopeVar   float64
-	dof                float64
-}
-
-// fitLine is weighted least squares with weights 1/SE^2; errors are widened where
-// the points scatter by more than theirs.
-func fitLine(pts []CrossingPoint) line {
-	var l line
-	var w, phi, runs float64
-	for _, p := range pts {
-		v := 1 / (p.SE * p.SE)
-		w += v
-		phi, runs = phi+v*p.between, p.betweenDof
-		l.center += v * p.Concurrency
-		l.mid += v * p.Value
-		l.dof += p.Dof
-	}
-	l.center /= w
-	l.mid /= w
-	l.dof = sharedDof(phi/w, l.dof, runs)
-	var sxx, sxy, chi2 float64
-	for _, p := range pts {
-		v, d := 1/(p.SE*p.SE), p.Concurrency-l.center
-		sxx += v * d * d
-		sxy += v * d * (p.Value - l.mid)
-	}
-	l.slope = sxy / sxx
-	for _, p := range pts {
-		e := (p.Value - l.at(p.Concurrency)) / p.SE
-		chi2 += e * e
-	}
-	widen := 1.0
-	if len(pts) > 2 {
-		widen = max(1, chi2/float64(len(pts)-2))
-	}
-	l.midVar, l.slopeVar = widen/w, widen/sxx
-	return l
-}
-
-func (l line) at(n float64) float64 { return l.mid + l.slope*(n-l.center) }
-
-func (l line) variance(n float64) float64 {
-	return l.midVar + l.slopeVar*(n-l.center)*(n-l.center)
-}
-
-// invert solves the line for the threshold. The interval is Fieller's: all N
-// whose distance from the threshold is within t standard errors, the roots of
-// (mid + slope d - T)^2 = t^2 (midVar + slopeVar d^2).
-func (l line) invert(threshold float64) (Crossing, bool) {
-	q := studentT(l.dof)
-	off := l.mid - threshold
-	a := l.slope*l.slope - q*q*l.slopeVar
-	b := l.slope * off
-	root := b*b - a*(off*off-q*q*l.midVar)
-	if l.slope <= 0 || a <= 0 || root < 0 {
-		return Crossing{}, false // the slope itself is not known to be above 0
-	}
-	return Crossing{
-		At:         loadgen.Known(l.center - off/l.slope),
-		Low:        loadgen.Known(l.center + (-b-math.Sqrt(root))/a),
-		High:       loadgen.Known(l.center + (-b+math.Sqrt(root))/a),
-		Confidence: loadgen.Known(0.95), Method: crossRegression,
-	}, true
 }
 
 // bracketCrossing says between which points the crossing lies where they support

@@ -154,10 +154,16 @@ func decodeLineOf(parts []part) decodeLine {
 	return l
 }
 
+// LevelBatches is into how many batches the requests of a run with n in flight fall:
+// about a wave each.
+func LevelBatches(requests, n int) int {
+	return min(max(minBatches, requests/max(n, 1)), maxBatches, max(1, requests/2))
+}
+
 // add appends a run's requests as batches of about a wave each.
 func (l *Level) add(cohort []settled, n int) {
 	total := len(cohort)
-	count := min(max(minBatches, total/max(n, 1)), maxBatches, max(1, total/2))
+	count := LevelBatches(total, n)
 	for k := range count {
 		var b LevelBatch
 		for _, s := range cohort[k*total/count : (k+1)*total/count] {

@@ -70,7 +70,7 @@ func SuccessPoints(steps []Step) []Successes {
 			continue
 		}
 		sum := s.Verdict()
-		if s.Steady != nil && s.Steady.Completed+s.Steady.Failed >= minWindow {
+		if s.Steady != nil && s.Steady.Completed+s.Steady.Failed >= minWindow && !s.heldBack() {
 			sum = s.Steady
 		}
 		out = append(out, Successes{float64(s.Concurrency), sum.Completed, sum.Failed})

@@ -144,3 +144,14 @@ type Client struct {
 	StalledShare Number   `json:"stalled_share"` // of the requests whose times were left out, for this client stood still during them
 	Spoilt       bool     `json:"spoilt"`        // that share is too large for the rest to stand for the load
 }
+
+// heldBack reports whether workers whose request had failed waited through the steady
+// window, as a server asks for by Retry-After: it shows how those fared that were let
+// in, at a load that is not the step's, and leaves out those that were not.
+func (s *Step) heldBack() bool {
+	if s.Steady == nil || s.RequestRate.IsKnown() || s.Concurrency == 0 {
+		return false
+	}
+	n, ok := s.Steady.MeanInFlight.Value()
+	return ok && n < inFlightGate*float64(s.Concurrency) && s.Whole.SuccessRate.Or(1) < s.Steady.SuccessRate.Or(1)
+}

@@ -48,7 +48,7 @@ func Summarize(runs []loadgen.Run, o Options) Step {
 		sum := summarize(steady, load, o.Goodput)
 		s.Steady, s.Window = &sum, windowOf(steady)
 		enough := s.Window.Requests >= max(warmup(&runs[0]), minWindow)
-		if enough && len(steady) == len(runs) && o.Abandoned == "" {
+		if enough && len(steady) == len(runs) && o.Abandoned == "" && !s.heldBack() {
 			s.VerdictBasis, verdict = BasisSteady, steady
 		}
 	}

@@ -147,6 +147,25 @@ func TestFailuresShareTheWindow(t *testing.T) {
 	near(t, "throughput of successes", s.Steady.RequestThroughput, 30/0.91*0.9, 1)
 }
 
+// Six of ten are refused at once and told to come back in an hour: the four that go on
+// succeed always, and say nothing of ten in flight.
+func TestWorkersHeldBackByRefusals(t *testing.T) {
+	run := synth{n: 4, requests: 54, prefill: 10 * ms, decode: 30 * ms, tokens: 10}.run()
+	run.Load.Concurrency, run.Load.Requests = 10, 60
+	for i := range 6 {
+		at := time.Duration(i) * 100 * time.Microsecond
+		run.Samples = append(run.Samples, loadgen.Sample{Index: 54 + i, Conversation: -1, Ready: at, Sent: at, End: at + ms, Class: loadgen.HTTP429})
+	}
+	s := Summarize([]loadgen.Run{run}, Options{})
+	if s.VerdictBasis != BasisWhole || s.Steady == nil || s.Steady.SuccessRate.Or(0) != 1 {
+		t.Errorf("basis %s, steady %+v", s.VerdictBasis, s.Steady)
+	}
+	near(t, "success rate", s.Verdict().SuccessRate, 0.9, 1e-9)
+	if p := SuccessPoints([]Step{s})[0]; p.Failed != 6 {
+		t.Errorf("the search counts %+v", p)
+	}
+}
+
 func TestRepeatIsPooled(t *testing.T) {
 	a, b := slots(100), slots(100)
 	a.cv, b.cv, a.seed, b.seed, b.failEvery = 0.2, 0.2, 1, 2, 5

@@ -150,8 +150,10 @@ func (v *view) qpsNumber(d *verdict, a *sweep.QPSAnswer) {
 func (v *view) interval(l analysis.Limit) string {
 	c, confident := l.Confidence.Value()
 	switch {
-	case !l.Low.IsKnown() || !l.High.IsKnown() && !confident:
+	case !l.Low.IsKnown():
 		return ""
+	case !l.High.IsKnown() && !confident:
+		return v.w.say("limit.orMore", whole(l.Low))
 	case confident && whole(l.Low) == whole(l.High):
 		return v.w.say("verdict.exact", percent(number(c), 0), whole(l.Low))
 	case confident:
@@ -273,6 +275,8 @@ func (v *view) limitText(l analysis.Limit) string {
 		return whole(l.Concurrency) + " (" + rangeText(l.Low, l.High) + ")"
 	case l.Concurrency.IsKnown() && l.High.IsKnown() && l.High.Or(0) > l.Concurrency.Or(0):
 		return v.w.say("limit.between", whole(l.Low), whole(l.High))
+	case l.Concurrency.IsKnown() && l.Low.IsKnown() && !l.High.IsKnown():
+		return v.w.say("limit.orMore", whole(l.Low))
 	case l.Concurrency.IsKnown():
 		return whole(l.Concurrency)
 	case l.AtLeast.IsKnown():

@@ -167,45 +167,46 @@ func (e *evidence) distinct() int {
 // show on which side of the knee it lies.
 const shownBy = 2.5
 
-// The ratio of two loads below which a stretch between them tells nothing; of a server
-// with a shape of its own it may be a tooth, as where batches are rounded.
-const (
-	shortStretch = 1.15
-	oddStretch   = 1.4
-)
+// shortStretch is the ratio of two loads below which a stretch between them tells
+// nothing.
+const shortStretch = 1.15
+
+// teeth is by how much the throughput of a server with a shape of its own may differ
+// between two loads for no other reason than where they lie, as where batches are
+// rounded: a share, 0 where a curve goes through the loads.
+func (e *evidence) teeth() float64 {
+	if !e.between().Odd {
+		return 0
+	}
+	return e.scatter.Relative
+}
 
 // kneeBracket is what the throughputs of the loads alone say of the knee: it lies
 // above the beginning of every stretch over which throughput gains enough, and below
-// the end of one behind it over which it does not, by so many standard errors. A
-// stretch's gain is its mean elasticity, ln(X2/X1) / ln(N2/N1), which falls with the
-// load, or saws where batches are rounded: then it is the last gain that counts.
+// the end of one behind it over which it does not, by so many standard errors and by
+// more than teeth. A stretch's gain is its mean elasticity, ln(X2/X1) / ln(N2/N1).
 func (e *evidence) kneeBracket(sure float64) (low, high float64, ok bool) {
-	points := e.merged()
+	points, teeth := e.merged(), e.teeth()
 	want := math.Log2(1 + e.ask.Rules.MinThroughputGain)
-	least := shortStretch
-	if e.between().Odd {
-		least = oddStretch
-	}
 	high = math.Inf(1)
-	stretches := func(take func(a, b analysis.CurveInput, mean, se float64)) {
+	stretches := func(take func(a, b analysis.CurveInput, over, unsure float64)) {
 		for i, a := range points {
 			for _, b := range points[i+1:] {
-				width := math.Log(b.Concurrency / a.Concurrency)
-				if b.Concurrency < least*a.Concurrency {
+				if b.Concurrency < shortStretch*a.Concurrency {
 					continue
 				}
-				mean := 1 - math.Log(b.Residence/a.Residence)/width
-				take(a, b, mean, math.Hypot(a.SE/a.Residence, b.SE/b.Residence)/width)
+				over := (1-want)*math.Log(b.Concurrency/a.Concurrency) - math.Log(b.Residence/a.Residence)
+				take(a, b, over, sure*math.Hypot(a.SE/a.Residence, b.SE/b.Residence)+teeth)
 			}
 		}
 	}
-	stretches(func(a, _ analysis.CurveInput, mean, se float64) {
-		if mean-sure*se > want {
+	stretches(func(a, _ analysis.CurveInput, over, unsure float64) {
+		if over > unsure {
 			low = max(low, a.Concurrency)
 		}
 	})
-	stretches(func(a, b analysis.CurveInput, mean, se float64) {
-		if mean+sure*se < want && a.Concurrency >= low {
+	stretches(func(a, b analysis.CurveInput, over, unsure float64) {
+		if over < -unsure && a.Concurrency >= low {
 			high = min(high, b.Concurrency)
 		}
 	})
@@ -273,10 +274,16 @@ func (e *evidence) gainLimit() analysis.Limit {
 	case shown:
 		l.Concurrency, l.Low, l.High, l.AtLeast = loadgen.Known(low), loadgen.Known(low), loadgen.Known(high), loadgen.Number{}
 	case !l.Reached():
+		if c.Model == "" && c.Chi2PerDof.IsKnown() && low > 0 { // no curve goes through the loads: they say no more than they have shown
+			exact.Low, exact.AtLeast = loadgen.Known(low), loadgen.Known(low)
+		}
 		return exact
 	}
 	if least, ok := c.KneeLow.Value(); ok && !shown && least < l.Low.Or(0) {
 		l.Low = loadgen.Known(math.Floor(least))
+	}
+	if c.KneeBeyond && high > l.High.Or(0) {
+		l.High = loadgen.Number{} // the ladder's stop may have been chance
 	}
 	l.Note = "cannot be resolved further: " + exact.Note
 	return l

@@ -140,9 +140,11 @@ func (e *evidence) latencyGuess(t timed, c analysis.Crossing) (int, string) {
 	}
 	if !c.Confidence.IsKnown() || (high-low)/2 > near(at) {
 		// A little below the estimate: if that holds, it is the run at the lower
-		// end of the interval that is wanted anyway.
-		for _, v := range []float64{math.Floor(at - near(at)/2), math.Ceil(at + near(at)/2), math.Round(at), math.Floor(at - near(at)), math.Ceil(at + near(at)), math.Floor(at - 3*near(at)), math.Ceil(at + 3*near(at))} {
-			if n, ok := try(v); ok && float64(n) > low-near(at) && float64(n) < high+near(at) {
+		// end of the interval that is wanted anyway. Loads that differ by less than
+		// runs of one load do would tell no more than its repeats.
+		step := max(near(at), e.between().Seen*at)
+		for _, v := range []float64{math.Floor(at - step/2), math.Ceil(at + step/2), math.Round(at), math.Floor(at - step), math.Ceil(at + step), math.Floor(at - 3*step), math.Ceil(at + 3*step)} {
+			if n, ok := try(v); ok && float64(n) > low-step && float64(n) < high+step {
 				return n, "where " + name
 			}
 		}

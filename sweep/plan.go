@@ -198,21 +198,22 @@ func (f forecast) step(o *Order) analysis.Step {
 // LoadState is the steady state of a load, of which a step can be made without
 // measuring one: for a plan, or to try a strategy on servers whose answer is known.
 type LoadState struct {
-	Residence, TTFT float64                 // means, seconds
-	Tokens          float64                 // of an answer
-	Spread          float64                 // coefficient of variation of the requests' times in system
-	Vary            func(batch int) float64 // factor on the times of a batch of requests; nil: 1
-}
+	Residence, TTFT float64 // means, seconds
+	Served          float64 // requests in flight that are served, where others are turned away; 0: all
+	Tokens          float64 // of an answer
+	PerToken        float64 // by how much a longer answer takes longer, seconds
+	Spread          float64 // coefficient of variation of the requests' times in system
 
-// StateBatches is into how many batches the requests of such a step fall.
-const StateBatches = 8
+	// Vary says how a batch of requests turns out, given one like the mean; nil: like it.
+	Vary func(mean analysis.LevelBatch) analysis.LevelBatch
+}
 
 // Step is the step that so many successes and failures of the load would give,
 // judged by its order.
 func (l LoadState) Step(o *Order, completed, failed int) analysis.Step {
 	s := analysis.Step{
 		Concurrency: o.Concurrency, Phase: o.Phase, Purpose: o.Purpose, Why: o.Why, Runs: 1, NumPrompts: max(o.Requests, completed+failed),
-		VerdictBasis: analysis.BasisWhole, Level: l.level(completed), Failures: map[loadgen.Class]int{},
+		VerdictBasis: analysis.BasisWhole, Level: l.level(o, completed), Failures: map[loadgen.Class]int{},
 	}
 	if failed > 0 {
 		s.Failures[loadgen.HTTP5xx] = failed
@@ -223,6 +224,9 @@ func (l LoadState) Step(o *Order, completed, failed int) analysis.Step {
 	}
 	rate := float64(completed) / float64(max(completed+failed, 1))
 	x := float64(o.Concurrency) / m.Residence * rate
+	if l.Served > 0 {
+		x = l.Served / m.Residence
+	}
 	if o.Rate > 0 {
 		s.RequestRate = loadgen.Known(o.Rate)
 		x = min(x, o.Rate)
@@ -245,18 +249,25 @@ func (l LoadState) dist(mean float64, n int) analysis.Dist {
 	return analysis.Dist{Mean: k, P50: k, P90: k, P95: k, P99: k, Std: loadgen.Known(l.Spread * mean), N: n}
 }
 
-func (l LoadState) level(completed int) *analysis.Level {
-	if completed < 2*StateBatches {
+// level is what is left of the load's successes without those that warm it up and
+// those that see it drain, about one per request in flight of either.
+func (l LoadState) level(o *Order, completed int) *analysis.Level {
+	cohort := max(completed-2*o.Concurrency, completed/4)
+	count := analysis.LevelBatches(cohort, o.Concurrency)
+	if completed < 2*count {
 		return nil
 	}
-	level := &analysis.Level{Requests: completed}
-	for i := range StateBatches {
-		f := 1.0
-		if l.Vary != nil {
-			f = l.Vary(i)
+	level := &analysis.Level{PerToken: l.PerToken}
+	for k := range count {
+		b := analysis.LevelBatch{Requests: (k+1)*cohort/count - k*cohort/count, Residence: l.Residence, TTFT: l.TTFT, Decode: l.Residence - l.TTFT, OutputTokens: l.Tokens}
+		if b.Requests == 0 {
+			continue
 		}
-		level.Batches = append(level.Batches, analysis.LevelBatch{Requests: completed / StateBatches, Residence: l.Residence * f,
-			TTFT: l.TTFT * f, Decode: (l.Residence - l.TTFT) * f, OutputTokens: l.Tokens})
+		if l.Vary != nil {
+			b = l.Vary(b)
+		}
+		level.Requests += b.Requests
+		level.Batches = append(level.Batches, b)
 	}
 	return level
 }

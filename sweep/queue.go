@@ -94,14 +94,14 @@ func serviceOf(steps []analysis.Step) *service {
 	s := &service{top: int(math.Ceil(top))}
 	rates = analysis.Isotonic(rates, weights)
 	for n := range s.top + 1 {
-		s.rate = append(s.rate, between(at, rates, float64(n)))
+		s.rate = append(s.rate, readOff(at, rates, float64(n)))
 	}
 	return s
 }
 
-// between reads a line through points off at x; from 0 to the first point it rises
+// readOff reads a line through points off at x; from 0 to the first point it rises
 // evenly.
-func between(at, values []float64, x float64) float64 {
+func readOff(at, values []float64, x float64) float64 {
 	x0, v0 := 0.0, 0.0
 	for i := range at {
 		if x <= at[i] {

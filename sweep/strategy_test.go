@@ -39,7 +39,11 @@ func (m made) step(o *Order) analysis.Step {
 	speed := math.Exp(m.wander * m.rng.NormFloat64())
 	service := (1 + m.slow*busy) * speed
 	l := LoadState{Residence: (m.prefill+m.growth*busy)*speed + service*n/busy, Tokens: 100, Spread: 0.3,
-		Vary: func(int) float64 { return 1 + 0.01*m.rng.NormFloat64() }}
+		Vary: func(b analysis.LevelBatch) analysis.LevelBatch {
+			f := 1 + 0.01*m.rng.NormFloat64()
+			b.Residence, b.TTFT, b.Decode = f*b.Residence, f*b.TTFT, f*b.Decode
+			return b
+		}}
 	l.TTFT = l.Residence - service
 	requests, failed := max(o.Requests, 200), 0
 	for range requests {

@@ -86,6 +86,11 @@ func (e *evidence) gradual() bool {
 		return false
 	}
 	good, _ := e.successBracket()
+	return e.failedUpTo(good) > 0.005
+}
+
+// failedUpTo is the share of requests that failed at a load and at those close below it.
+func (e *evidence) failedUpTo(good int) float64 {
 	failed, total := 0, 0
 	for i := range e.steps {
 		step := &e.steps[i]
@@ -94,7 +99,7 @@ func (e *evidence) gradual() bool {
 			total += step.Whole.Failed + step.Whole.Completed
 		}
 	}
-	return float64(failed) > 0.005*float64(total)
+	return float64(failed) / float64(max(total, 1))
 }
 
 // successes are the counts that a slope is estimated from. The ladder's steps next
@@ -232,7 +237,8 @@ func (e *evidence) served() (float64, bool) {
 	return best, found
 }
 
-// successLimit is exact where the bracket has closed around a cliff. Under a rate
+// successLimit is exact where the bracket has closed around a cliff: as exact as the
+// failures on either side are beyond chance. Under a rate
 // limiter, whether one probe passes is a matter of its length and luck: what was
 // served while others were turned away is the better estimate.
 func (e *evidence) successLimit(l analysis.Limit) analysis.Limit {
@@ -240,6 +246,9 @@ func (e *evidence) successLimit(l analysis.Limit) analysis.Limit {
 	if !e.gradual() && e.closed(good, bad) {
 		at, low, high := float64(good), float64(good), float64(bad-1)
 		note := fmt.Sprintf("a cliff: held at %d, broken at %d", good, bad)
+		if c := e.crossing(); c.Confidence.IsKnown() && !e.rateLimited() && e.failedUpTo(good) > 0 {
+			low, high = min(low, math.Floor(c.Low.Or(low)+1e-9)), max(high, math.Floor(c.High.Or(high)-1e-9))
+		}
 		if served, ok := e.served(); ok && e.rateLimited() && math.Abs(served-at) < 0.1*at {
 			at = math.Floor(served)
 			luck := e.burstLuck(at)

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"math"
 	"slices"
 
 	"github.com/capfind/capfind/analysis"
@@ -22,7 +23,7 @@ type droppable interface {
 // of how tokens were counted, and reports whether there was anything.
 func (b *bench) remark(r *sweep.Result) bool {
 	before := len(r.Warnings)
-	all := append(tokenRemarks(r.Steps), tooLongRemark(r, b.file.Workload))
+	all := append(tokenRemarks(r.Steps), heldBackRemark(r.Steps), tooLongRemark(r, b.file.Workload))
 	if d, ok := b.source.(droppable); ok {
 		all = append(all, droppedRemark(d))
 	}
@@ -50,6 +51,25 @@ func tokenRemarks(steps []analysis.Step) []string {
 	}
 	return out
 }
+
+// heldBackRemark names the last step that held although a good part of its load was not
+// there: workers whose request was refused wait before they send the next one. Empty
+// where there is none.
+func heldBackRemark(steps []analysis.Step) string {
+	for i := len(steps) - 1; i >= 0; i-- {
+		s := &steps[i]
+		if s.Steady == nil || s.RequestRate.IsKnown() || !s.Passed() || s.Whole.Failed == 0 {
+			continue
+		}
+		if n := s.Steady.MeanInFlight.Or(math.Inf(1)); n < enoughInFlight*float64(s.Concurrency) {
+			return fmt.Sprintf("at %s only %.1f were there on average: workers whose request failed wait before they send another, so that fewer are refused than by clients that keep asking", loadOf(s), n)
+		}
+	}
+	return ""
+}
+
+// enoughInFlight is the share of a load that has to be there.
+const enoughInFlight = 0.95
 
 // loadOf names a step's load in a sentence.
 func loadOf(s *analysis.Step) string {

@@ -22,7 +22,6 @@ import (
 type drawn struct {
 	w      simserver.Worked
 	rng    *rand.Rand
-	within float64 // coefficient of variation of the times of independent requests
 	share  float64 // relative standard deviation of the speed
 	corr   float64 // its correlation time, seconds
 	points map[int]simserver.Point
@@ -33,7 +32,6 @@ type drawn struct {
 func newDrawn(t trial, seed uint64) *drawn {
 	d := &drawn{w: t.Worked, rng: rand.New(rand.NewPCG(seed, 99)), points: map[int]simserver.Point{}}
 	d.share, d.corr = t.Config.Wander.Share, t.Config.Wander.Time.Seconds()
-	d.within = 0.02 + 0.15*t.Config.LengthSpread
 	d.speed = d.share * d.rng.NormFloat64()
 	return d
 }
@@ -139,18 +137,36 @@ func (d *drawn) requests(o *sweep.Order, p simserver.Point) (good, bad int, why 
 	return good, bad, ""
 }
 
-// state is the load's state over a run of so many requests.
+// state is the load's state over a run of so many requests. All that differs from
+// request to request is the length of its answer, as it is on the simulated server:
+// it makes its decode time, and the wait of those behind it.
 func (d *drawn) state(o *sweep.Order, p simserver.Point, requests int) sweep.LoadState {
-	each := float64(max(requests, 1)) / max(p.Throughput, 1e-9) / sweep.StateBatches
-	noise := d.within / math.Sqrt(float64(max(requests, sweep.StateBatches))/sweep.StateBatches)
+	spread, tokens := d.w.Config.LengthSpread, float64(d.w.Rules.Workload.OutputLen)
+	perToken := p.TPOT
+	if spread == 0 || d.w.Config.USL.Lambda > 0 {
+		perToken = 0
+	}
+	wait := 0.0
+	if d.w.Config.Slots > 0 {
+		wait = max(0, p.TTFT-d.point(1).TTFT)
+	}
+	each := 1 / max(p.Throughput, 1e-9)
+	d.slowness(float64(min(2*o.Concurrency, requests)) * each) // warming up and draining
 	return sweep.LoadState{
-		Residence: p.E2E, TTFT: p.TTFT, Tokens: float64(d.w.Rules.Workload.OutputLen), Spread: d.w.Config.LengthSpread,
-		Vary: func(int) float64 {
-			f := d.slowness(each) * (1 + noise*d.rng.NormFloat64())
+		Residence: p.E2E, TTFT: p.TTFT, Served: p.Throughput * p.E2E, Tokens: tokens, PerToken: perToken, Spread: spread,
+		Vary: func(b analysis.LevelBatch) analysis.LevelBatch {
+			share := spread / math.Sqrt(float64(b.Requests))
+			longer := max(share*d.rng.NormFloat64(), -0.9) * (tokens - 1)
+			queued := wait * max(share*d.rng.NormFloat64(), -0.9)
+			f := d.slowness(float64(b.Requests) * each)
 			if !d.w.Config.Stationary() { // it may have changed since the run began
 				f *= d.point(o.Concurrency).E2E / p.E2E
 			}
-			return f
+			b.OutputTokens += longer
+			b.TTFT = f * (b.TTFT + queued)
+			b.Decode = f * (b.Decode + perToken*longer)
+			b.Residence = b.TTFT + b.Decode
+			return b
 		},
 	}
 }

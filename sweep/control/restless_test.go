@@ -36,3 +36,20 @@ func TestServerThatSwitchesBetweenPaces(t *testing.T) {
 		}
 	}
 }
+
+// Servers whose speed wanders as slowly as a sweep lasts are the hardest: an interval
+// has to say so. A thousand sweeps of each are what the bench counts.
+func TestIntervalsOfAServerThatWanders(t *testing.T) {
+	if raceDetector {
+		t.Skip("hundreds of sweeps take minutes under the race detector, and share nothing")
+	}
+	const runs, least = 100, 0.92
+	for _, tr := range append(trials(), uneven()...) {
+		switch tr.Name {
+		case "wander 15 % 60 s, TTFT 250 ms", "wander 30 % 10 s, TTFT 250 ms", "wander 15 % 10 s, memory bound", "batches of 16, memory bound", "errors grow quickly c=0.5":
+			if n := tr.covered(tr.drawn(runs)); float64(n) < least*runs {
+				t.Errorf("%s: %d of %d intervals hold the truth", tr.Name, n, runs)
+			}
+		}
+	}
+}

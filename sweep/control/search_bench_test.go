@@ -14,6 +14,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/capfind/capfind/analysis"
 	"github.com/capfind/capfind/internal/simserver"
 	"github.com/capfind/capfind/loadgen"
 	"github.com/capfind/capfind/sweep"
@@ -141,16 +142,10 @@ func (tr trial) score(all answers) string {
 		if a.Search != nil {
 			extra = append(extra, float64(a.Search.Requests))
 		}
-		hit, cover, close := false, false, false
+		hit, cover, close := held(a.Limit, wants)
 		if a.Limit != nil {
 			at, low, high := a.Limit.Concurrency.Or(0), a.Limit.Low.Or(0), a.Limit.High.Or(math.Inf(1))
 			limits, widths = append(limits, at), append(widths, (high-low)/2/at)
-			for _, w := range wants {
-				exact := max(1, 0.02*w.low)
-				hit = hit || at >= w.low-exact && at <= w.high+exact
-				cover = cover || low <= w.high && w.low <= high
-				close = close || low-exact <= w.high && w.low <= high+exact
-			}
 		}
 		if hit {
 			within++
@@ -194,6 +189,33 @@ func (tr trial) score(all answers) string {
 		quant(limits, .05)+"-"+quant(limits, .95), width, share(within, len(limits)), share(covered, len(limits)), quant(extra, .5), wrong, strings.Join(words, ", "))
 }
 
+// held reports whether a limit is within 2 % or 1 of one that may be claimed, whether
+// its interval holds one, and whether that comes as close.
+func held(l *analysis.Limit, wants []span) (hit, cover, close bool) {
+	if l == nil {
+		return false, false, false
+	}
+	at, low, high := l.Concurrency.Or(0), l.Low.Or(0), l.High.Or(math.Inf(1))
+	for _, w := range wants {
+		exact := max(1, 0.02*w.low)
+		hit = hit || at >= w.low-exact && at <= w.high+exact
+		cover = cover || low <= w.high && w.low <= high
+		close = close || low-exact <= w.high && w.low <= high+exact
+	}
+	return hit, cover, close
+}
+
+// covered is how many intervals hold the truth.
+func (tr trial) covered(all answers) int {
+	n := 0
+	for i := range all {
+		if _, cover, _ := held(all[i].Limit, tr.wanted()); cover {
+			n++
+		}
+	}
+	return n
+}
+
 const tableHead = "%-36s %7s %8s %7s %11s %7s %7s %9s %7s %6s  %s\n"
 
 func head() {
@@ -231,7 +253,6 @@ func BenchmarkDecisions(b *testing.B) {
 			if !strings.Contains(t.Name, os.Getenv("CAPFIND_SEARCH_CASE")) {
 				continue
 			}
-			t.Rules.ErrorHold = loadgen.ErrorHoldDefault
 			if !t.outside && !t.none {
 				t.truths = nil // the drawn steps are those of the closed form
 			}
@@ -244,6 +265,7 @@ func BenchmarkDecisions(b *testing.B) {
 
 // drawn are the answers of sweeps with drawn steps.
 func (tr trial) drawn(runs int) answers {
+	tr.Rules.ErrorHold = loadgen.ErrorHoldDefault // as the real client does
 	all := make(answers, runs)
 	var wait sync.WaitGroup
 	next := make(chan int)
