@@ -13,11 +13,13 @@ type Slice struct {
 	ArrivalRate      Number  `json:"arrival_rate"` // requests/s that were due in the slice; null in a closed loop
 	RequestRate      Number  `json:"request_throughput"`
 	OutputThroughput Number  `json:"output_throughput"`
-	TTFTMean         Number  `json:"ttft_seconds"` // of requests sent in the slice
-	TPOTMean         Number  `json:"tpot_seconds"` // likewise
-	E2EMean          Number  `json:"e2e_seconds"`  // likewise
-	Completed        int     `json:"completed"`    // ended in the slice
-	Failed           int     `json:"failed"`       // likewise
+	TTFTMean         Number  `json:"ttft_seconds"`         // of requests sent in the slice
+	TPOTMean         Number  `json:"tpot_seconds"`         // likewise
+	E2EMean          Number  `json:"e2e_seconds"`          // likewise
+	TTFTDue          Number  `json:"ttft_due_p95_seconds"` // p95 of recorded traffic that was due in the slice, from then on
+	E2EDue           Number  `json:"e2e_due_p95_seconds"`  // likewise
+	Completed        int     `json:"completed"`            // ended in the slice
+	Failed           int     `json:"failed"`               // likewise
 }
 
 const seriesSlices = 60
@@ -38,7 +40,7 @@ func series(runs []loadgen.Run) []Slice {
 	var out []Slice
 	for i := range runs {
 		offset := max(0, runs[i].Started.Sub(runs[0].Started))
-		b := slicer{width: max(width, 1)}
+		b := slicer{width: max(width, 1), recorded: runs[i].Load.Arrivals != nil}
 		for j := range runs[i].Samples {
 			b.add(&runs[i].Samples[j])
 		}
@@ -55,8 +57,9 @@ func series(runs []loadgen.Run) []Slice {
 
 // slicer adds up what happened in each slice of a run.
 type slicer struct {
-	width time.Duration
-	sums  []sliceSum
+	width    time.Duration
+	recorded bool
+	sums     []sliceSum
 }
 
 // sliceSum is what happened in one slice.
@@ -65,6 +68,7 @@ type sliceSum struct {
 	due               int
 	completed, failed int
 	times             timeMeans
+	ttftDue, e2eDue   []float64 // of recorded traffic, seconds
 }
 
 // add counts a request: its time in flight and its tokens spread over the slices
@@ -81,6 +85,16 @@ func (b *slicer) add(s *loadgen.Sample) {
 		b.at(s.End).completed++
 		b.spread(s.FirstOutput, s.LastOutput, float64(s.OutputTokens), func(x *sliceSum) *float64 { return &x.tokens })
 		b.at(s.Sent).times.add(s)
+		if b.recorded {
+			x := b.at(s.Intended)
+			late := s.Sent - s.Intended
+			if ttft, ok := s.TTFT(); ok {
+				x.ttftDue = append(x.ttftDue, (ttft + late).Seconds())
+			}
+			if e2e, ok := s.E2E(); ok {
+				x.e2eDue = append(x.e2eDue, (e2e + late).Seconds())
+			}
+		}
 	}
 }
 
@@ -126,6 +140,8 @@ func (b *slicer) slices(end time.Duration) []Slice {
 			TTFTMean:         x.times.ttft.value(),
 			TPOTMean:         x.times.tpot.value(),
 			E2EMean:          x.times.e2e.value(),
+			TTFTDue:          Describe(x.ttftDue).P95,
+			E2EDue:           Describe(x.e2eDue).P95,
 			Completed:        x.completed,
 			Failed:           x.failed,
 		})

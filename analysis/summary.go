@@ -35,6 +35,7 @@ type Summary struct {
 	TTFTSE               Number  `json:"ttft_se_seconds"`               // standard error of the mean TTFT by batch means: TTFT.SE
 	RequestTokensPerSec  Number  `json:"tokens_per_second_per_request"` // mean over requests of 1/TPOT: tokens/s as one user sees them
 	RequestGoodput       Number  `json:"request_goodput"`               // successes/s that met Options.Goodput; null without one
+	GoodShare            Number  `json:"goodput_share"`                 // share of completed and failed that met it, of recorded traffic from when it was due; null without one
 	Batches              []Batch `json:"batches"`                       // in order of dispatch; what the standard errors come from
 }
 
@@ -53,6 +54,9 @@ func summarize(parts []part, load loadgen.Load, good *Goodput) Summary {
 	sum.Completed, sum.Failed, sum.Cancelled = t.completed, t.failed, t.cancelled
 	if n := t.completed + t.failed; n > 0 {
 		sum.SuccessRate = loadgen.Known(float64(t.completed) / float64(n))
+		if good != nil {
+			sum.GoodShare = loadgen.Known(float64(t.goodRequests) / float64(n))
+		}
 	}
 	sum.InputTokens, sum.OutputTokens, sum.TokenSource = t.inputTokens, t.outputTokens, t.source
 	sum.TTFT, sum.TPOT, sum.E2E = Describe(t.ttft), Describe(t.tpot), Describe(t.e2e)
@@ -148,11 +152,12 @@ func (t *tally) add(p *part) {
 			continue
 		}
 		t.completed++
-		t.addSuccess(s, p.run.Load.OpenLoop())
+		t.addSuccess(s, p.run.Load)
 	}
 }
 
-func (t *tally) addSuccess(s *loadgen.Sample, openLoop bool) {
+func (t *tally) addSuccess(s *loadgen.Sample, load loadgen.Load) {
+	openLoop := load.OpenLoop()
 	t.inputTokens += promptTokens(s)
 	t.outputTokens += s.OutputTokens
 	switch source := string(s.TokenSource); {
@@ -188,6 +193,9 @@ func (t *tally) addSuccess(s *loadgen.Sample, openLoop bool) {
 		if openLoop {
 			t.e2eIntended = append(t.e2eIntended, (s.LastOutput - s.Intended).Seconds())
 		}
+	}
+	if load.Arrivals != nil { // whoever waited for a slot of this client waited
+		ttft, e2e = ttft+s.Sent-s.Intended, e2e+s.Sent-s.Intended
 	}
 	if t.good != nil && t.good.met(ttft, hasTTFT, tpot, hasTPOT, e2e, hasE2E) {
 		t.goodRequests++

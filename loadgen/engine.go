@@ -267,7 +267,7 @@ func (r *runner) next(number int) (Sample, bool) {
 		number = r.issued
 	}
 	first := Sample{
-		Index: r.number(), PromptIndex: r.load.FirstPrompt + number, Conversation: -1,
+		Index: r.number(), PromptIndex: r.load.FirstPrompt + r.load.Arrivals.prompt(number), Conversation: -1,
 		Intended: now, Ready: now, CachedTokens: -1,
 	}
 	r.issued++

@@ -399,6 +399,22 @@ func TestRecordedArrivals(t *testing.T) {
 	}
 }
 
+// Of more sessions the times are as they are, whatever the speed is called, and every
+// request is its own prompt.
+func TestArrivalsAtTheirOwnPace(t *testing.T) {
+	at := []time.Duration{0, time.Second, 4 * time.Second}
+	prompts := []int32{3, 0, 4}
+	r := run(t, &fakeDoer{service: constant(time.Second)}, Load{Concurrency: 10, Requests: 3, Rate: 1, FirstPrompt: 20, Arrivals: &Arrivals{At: at, Speed: 2, OwnPace: true, Prompts: prompts}})
+	if len(r.Samples) != 3 {
+		t.Fatalf("%d samples", len(r.Samples))
+	}
+	for i, s := range r.Samples {
+		if s.Intended != at[i] || s.Sent != at[i] || s.PromptIndex != 20+int(prompts[i]) {
+			t.Errorf("request %d: prompt %d at %v, meant for %v", i, s.PromptIndex, s.Sent, s.Intended)
+		}
+	}
+}
+
 // A request of a session waits for the answer to the one before it, and for nothing
 // else; whenever it is sent, it is the prompt that it was.
 func TestSessionsWait(t *testing.T) {
@@ -450,6 +466,7 @@ func TestRecordedArrivalsMustFit(t *testing.T) {
 	for _, load := range []Load{
 		{Concurrency: 1, Requests: 2, Rate: 1, Arrivals: &Arrivals{At: make([]time.Duration, 3)}},
 		{Concurrency: 1, Requests: 2, Rate: 1, Arrivals: &Arrivals{At: make([]time.Duration, 2), Before: []int32{-1}}},
+		{Concurrency: 1, Requests: 2, Rate: 1, Arrivals: &Arrivals{At: make([]time.Duration, 2), Prompts: []int32{1}}},
 	} {
 		if _, err := NewEngine(&fakeDoer{}).Run(t.Context(), load); err == nil {
 			t.Errorf("%+v was run", load)

@@ -47,20 +47,32 @@ type Load struct {
 // OpenLoop reports whether requests follow a schedule rather than freed slots.
 func (l Load) OpenLoop() bool { return l.Arrivals != nil || l.Rate > 0 && !math.IsInf(l.Rate, 1) }
 
-// Arrivals says when each request of a load is due, and which one it waits for. Its
-// requests are prompts in the same order, whenever they are sent.
+// Arrivals says when each request of a load is due, and which one it waits for. A
+// request has its own prompt, whenever it is sent.
 type Arrivals struct {
 	At     []time.Duration // ascending, from the beginning
 	Before []int32         // the request of the same session that must have ended, by number; -1: none. nil: there are no sessions
 	Speed  float64         // At is divided by it; 0 means 1
+	// OwnPace says that the speed is in At already: there are more requests, and not
+	// the same ones closer together.
+	OwnPace bool
+	Prompts []int32 // which prompt each one is, from the load's first one on; nil: they are in order
 }
 
 // due is when a request is due, at the load's speed.
 func (a *Arrivals) due(i int) time.Duration {
-	if a.Speed > 0 {
+	if a.Speed > 0 && !a.OwnPace {
 		return time.Duration(float64(a.At[i]) / a.Speed)
 	}
 	return a.At[i]
+}
+
+// prompt is which prompt a request is, from the load's first one on.
+func (a *Arrivals) prompt(i int) int {
+	if a == nil || a.Prompts == nil {
+		return i
+	}
+	return int(a.Prompts[i])
 }
 
 // before is the request that one waits for; -1 for none.

@@ -20,7 +20,8 @@ func (l Load) validate() error {
 		return fmt.Errorf("load: the request rate must be positive, not %v", l.Rate)
 	case l.Burstiness < 0 || math.IsNaN(l.Burstiness):
 		return fmt.Errorf("load: burstiness must be positive, not %v", l.Burstiness)
-	case l.Arrivals != nil && (l.Requests != len(l.Arrivals.At) || l.Arrivals.Before != nil && len(l.Arrivals.Before) != l.Requests):
+	case l.Arrivals != nil && (l.Requests != len(l.Arrivals.At) || l.Arrivals.Before != nil && len(l.Arrivals.Before) != l.Requests ||
+		l.Arrivals.Prompts != nil && len(l.Arrivals.Prompts) != l.Requests):
 		return fmt.Errorf("load: %d requests cannot follow %d recorded arrivals", l.Requests, len(l.Arrivals.At))
 	case l.Start != "" && l.Start != StartBurst && l.Start != StartStagger:
 		return fmt.Errorf("load: start must be %s or %s, not %q", StartBurst, StartStagger, l.Start)

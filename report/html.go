@@ -30,6 +30,7 @@ type page struct {
 	Why          *why
 	Sizing       *table
 	Replicas     *table
+	Recorded     *recorded
 	Toggle       bool // the two bases of figures differ, so that there is a choice
 	Charts       []figureBlock
 	Time         []stepTime
@@ -132,7 +133,7 @@ func newPage(v *view, o Options) *page {
 	}
 	p.Steps = [2]*table{filled(v.stepTable()), filled(over.stepTable())}
 	p.Charts = v.paired(over, p.Toggle)
-	p.Time = v.timeGroups()
+	p.Time, p.Recorded = v.timeGroups(), v.recorded()
 	p.Soak, p.Trends = single(v, v.soakCharts()), v.trendTable()
 	p.Server = single(v, v.telemetryCharts(o.Telemetry))
 	return p

@@ -24,12 +24,14 @@ func (v *view) timeGroups() []stepTime {
 	var out []stepTime
 	for i := range v.r.Steps {
 		s := &v.r.Steps[i]
-		if len(s.Series) < 3 || !onLadder(s.Phase) {
+		telling := v.telling(i)
+		if len(s.Series) < 3 || !onLadder(s.Phase) && !telling {
 			continue
 		}
 		var charts []*chart
 		for _, p := range stepPanels {
 			if c := v.timeChart(i, p); c != nil {
+				v.demands(c, p)
 				charts = append(charts, c)
 			}
 		}
@@ -37,7 +39,7 @@ func (v *view) timeGroups() []stepTime {
 			continue
 		}
 		n := number(v.load(s))
-		open := n == v.r.Ladder.LastGood || n == v.r.Ladder.FirstBad || s.Phase == analysis.PhasePoint
+		open := telling || n == v.r.Ladder.LastGood || n == v.r.Ladder.FirstBad || s.Phase == analysis.PhasePoint
 		title := v.w.say("time.step", v.loadText(s))
 		if s.Runs > 1 {
 			title = v.w.say("time.runs", title, count(s.Runs))
@@ -60,6 +62,8 @@ var stepPanels = []stepPanel{
 	{"chart.arrivals", "axis.rate", sky, 1, func(n analysis.Number) string { return perSecond(n, "req/s") },
 		func(s *analysis.Slice) analysis.Number { return s.ArrivalRate }},
 	{"chart.flight", "series.inFlight", orange, 1, figure, func(s *analysis.Slice) analysis.Number { return s.InFlight }},
+	{"chart.ttftDue", "axis.ttftMs", red, 1000, seconds, func(s *analysis.Slice) analysis.Number { return s.TTFTDue }},
+	{"chart.e2eDue", "axis.e2eMs", purple, 1000, seconds, func(s *analysis.Slice) analysis.Number { return s.E2EDue }},
 	{"chart.time", "axis.ttftMs", blue, 1000, seconds, func(s *analysis.Slice) analysis.Number { return s.TTFTMean }},
 	{"chart.rate", "axis.tokens", green, 1, func(n analysis.Number) string { return perSecond(n, "tok/s") },
 		func(s *analysis.Slice) analysis.Number { return s.OutputThroughput }},

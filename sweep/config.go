@@ -101,6 +101,7 @@ type StopRules struct {
 	MaxTTFT           time.Duration `yaml:"max_ttft"`            // 0: no rule
 	TTFTStatistic     string        `yaml:"ttft_statistic"`      // mean, p50, p90, p95, p99
 	MinThroughputGain float64       `yaml:"min_throughput_gain"` // share of 1 over the previous step; 0: no rule
+	MinGoodput        float64       `yaml:"min_goodput"`         // share of 1 of the requests that must meet all of load.goodput, in run and replay; 0: no rule
 	Resources         Resources     `yaml:"resources"`           // exhausted resources of the server
 	SLO               []SLO         `yaml:"slo"`                 // further requirements, each with metric, statistic and max or min
 }
@@ -247,6 +248,7 @@ func (p *problems) steps(key string, steps Steps) {
 func (r StopRules) Validate() []Problem {
 	var p problems
 	p.share("min_success_rate", r.MinSuccessRate)
+	p.share("min_goodput", r.MinGoodput)
 	p.noTimeBack("max_ttft", r.MaxTTFT)
 	p.oneOf("ttft_statistic", r.TTFTStatistic, statistics...)
 	if math.IsNaN(r.MinThroughputGain) || r.MinThroughputGain < 0 || r.MinThroughputGain >= 1 {
@@ -263,7 +265,7 @@ func (r StopRules) Validate() []Problem {
 		if j, ok := seen[s.Title()]; ok {
 			p.add(at+".name", "%q names slo[%d] too: give one of them another name", s.Title(), j)
 		}
-		if slices.Contains(guideRules, s.Title()) {
+		if slices.Contains(guideRules, s.Title()) || s.Title() == RuleGoodput {
 			p.add(at+".name", "%q is the name of one of the guide's rules: choose another", s.Title())
 		}
 		seen[s.Title()] = i

@@ -16,9 +16,12 @@ type HeadroomAnswer struct {
 	Low        analysis.Number `json:"low"`   // of its interval; where every speed held, the largest that was tried
 	High       analysis.Number `json:"high"`  // null where every speed held
 	Confidence analysis.Number `json:"confidence"`
-	SLO        string          `json:"slo"`  // the requirement that breaks first
-	Rate       analysis.Number `json:"rate"` // requests/s on average at Speed
+	SLO        string          `json:"slo"`     // the requirement that breaks first
+	Speedup    Speedup         `json:"speedup"` // how the traffic became more
+	Rate       analysis.Number `json:"rate"`    // requests/s on average at Speed
 	Piece      Piece           `json:"piece"`
+	Queue      []Simulated     `json:"queue"`    // how many would be in the server; simulated, not measured
+	Arrivals   []Arrived       `json:"arrivals"` // all that was recorded, over time
 }
 
 // Piece is what was sent of a trace.
@@ -48,6 +51,7 @@ func (p Piece) sentence() string {
 // looked for is where it passes one half.
 type FindHeadroom struct {
 	Traffic     *Traffic
+	Speedup     Speedup
 	Piece       Piece
 	Concurrency int // in flight at most: reaching it is waiting, and counts as such
 	Rules       StopRules
@@ -65,8 +69,10 @@ const (
 // speed at which holding and failing are as likely, until its place is known well
 // enough.
 func (f FindHeadroom) Next(h History) (*Order, Answer) {
-	if o := f.next(h.Steps); o != nil && h.End == nil {
-		return o, Answer{}
+	if h.End == nil {
+		if o := f.next(h.Steps); o != nil {
+			return o, Answer{}
+		}
 	}
 	return nil, f.answer(h)
 }
@@ -79,7 +85,7 @@ func (f FindHeadroom) next(steps []analysis.Step) *Order {
 	switch {
 	case len(steps) == 0:
 		return f.order(1, analysis.PhaseLadder)
-	case math.IsInf(bad, 1) && good < fastest:
+	case math.IsInf(bad, 1) && good < f.fastest():
 		return f.order(2*good, analysis.PhaseLadder)
 	case math.IsInf(bad, 1):
 		return nil
@@ -102,11 +108,16 @@ func (f FindHeadroom) next(steps []analysis.Step) *Order {
 	return f.order([]float64{p.middle, p.lower, p.upper}[probes%3], analysis.PhaseProbe)
 }
 
+// fastest is the highest speed that is tried.
+func (f FindHeadroom) fastest() float64 {
+	return min(fastest, MostSpeed(f.Speedup, len(f.Traffic.At))/2)
+}
+
 func (f FindHeadroom) order(speed float64, phase analysis.Phase) *Order {
 	// With three digits a person can ask for the same speed again.
 	speed, _ = strconv.ParseFloat(strconv.FormatFloat(speed, 'g', 3, 64), 64)
 	o := &Order{Concurrency: f.Concurrency, Phase: phase, Rules: f.Rules, Goodput: f.Goodput}
-	o.follow(f.Traffic, speed)
+	o.follow(f.Traffic, speed, f.Speedup)
 	o.Abandon.Allowed = allowedFailures(f.Rules, o.Requests)
 	if phase == analysis.PhaseProbe {
 		o.Purpose, o.Why = "speed", "where the requirements hold as often as not"
@@ -155,7 +166,7 @@ func (f FindHeadroom) trials(steps []analysis.Step) []trial {
 	return out
 }
 
-// margin is by how much the latency or token rate that is nearest to its limit keeps it
+// margin is by how much the latency, token rate or share of bad requests that is nearest to its limit keeps it
 // (below 0) or breaks it; false where something else decides, or nothing is known.
 func (f FindHeadroom) margin(step *analysis.Step) (float64, bool) {
 	seen, worst := *step, math.Inf(-1)
@@ -181,6 +192,10 @@ func (f FindHeadroom) margin(step *analysis.Step) (float64, bool) {
 			worst = max(worst, math.Log(v/slo.Max.Seconds()))
 		}
 	}
+	if share, ok := step.Whole.GoodShare.Value(); ok && f.Rules.MinGoodput > 0 {
+		half := 0.5 / float64(max(step.Whole.Completed+step.Whole.Failed, 1)) // of a request, where none is bad
+		worst = max(worst, math.Log(max(1-share, half)/max(1-f.Rules.MinGoodput, half)))
+	}
 	return worst, !math.IsInf(worst, 0) && !math.IsNaN(worst)
 }
 
@@ -196,9 +211,10 @@ var (
 // gave: Bayes' rule, flat over the logarithms. A run far from the limit says whether it
 // held, with the chance Phi((place - x) / width); one near it says how far off it is,
 // for its figure is slope x (x - place), give or take slope x width. One run in a
-// hundred may be a matter of something else.
+// hundred may be a matter of something else. What does not depend on the slope is
+// weighed once for all of them.
 func (f FindHeadroom) placeOf(steps []analysis.Step) place {
-	const cells, accident = 600, 0.01
+	const cells = 600
 	trials := f.trials(steps)
 	low, high := math.Inf(1), math.Inf(-1)
 	for _, t := range trials {
@@ -210,15 +226,24 @@ func (f FindHeadroom) placeOf(steps []analysis.Step) place {
 	}
 	at := func(i int) float64 { return from + (to-from)*(float64(i)+0.5)/cells }
 	weights, total := make([]float64, cells), 0.0
+	far, all := make([]float64, cells), make([]float64, cells)
 	for _, width := range headroomWidths {
+		fill(far, 1)
+		for _, t := range trials {
+			if !t.near { // knows no slope
+				t.weigh(far, at, width, 1)
+			}
+		}
 		for _, slope := range headroomSlopes {
-			for i := range weights {
-				likely := 1.0
-				for _, t := range trials {
-					likely *= t.likely(at(i), width, slope)*(1-accident) + accident/2
+			copy(all, far)
+			for _, t := range trials {
+				if t.near {
+					t.weigh(all, at, width, slope)
 				}
-				weights[i] += likely
-				total += likely
+			}
+			for i, w := range all {
+				weights[i] += w
+				total += w
 			}
 		}
 	}
@@ -236,21 +261,44 @@ func (f FindHeadroom) placeOf(steps []analysis.Step) place {
 	return place{quantile(0.01), quantile(0.2), quantile(0.5), quantile(0.8), quantile(0.99)}
 }
 
+// accident is how often a run is a matter of something else.
+const accident = 0.01
+
+// weigh multiplies the weight of every place by how likely it makes the run's outcome.
+func (t trial) weigh(weights []float64, at func(int) float64, width, slope float64) {
+	for i := range weights {
+		weights[i] *= t.likely(at(i), width, slope)*(1-accident) + accident/2
+	}
+}
+
+func fill(weights []float64, v float64) {
+	for i := range weights {
+		weights[i] = v
+	}
+}
+
 // likely is how likely a run's outcome is: a chance, or of one near the limit a density.
 func (t trial) likely(place, width, slope float64) float64 {
+	const beyond = 9 // standard deviations, where what is left is no number any more
 	if t.near {
 		z := (t.margin/slope - (t.x - place)) / width
+		if math.Abs(z) > beyond {
+			return 0
+		}
 		return math.Exp(-z*z/2) / (slope * width * math.Sqrt(2*math.Pi))
 	}
 	z := (place - t.x) / width
 	if !t.holds {
 		z = -z
 	}
+	if math.Abs(z) > beyond {
+		return math.Max(0, math.Copysign(1, z))
+	}
 	return 0.5 * math.Erfc(-z/math.Sqrt2)
 }
 
 func (f FindHeadroom) answer(h History) Answer {
-	a := &HeadroomAnswer{Piece: f.Piece}
+	a := &HeadroomAnswer{Piece: f.Piece, Speedup: f.Speedup}
 	out := Answer{Steps: h.Steps, Headroom: a, Warnings: remarks(h.Steps, h.Crashes, f.Rules)}
 	if s := f.Piece.sentence(); s != "" {
 		out.Warnings = append(out.Warnings, s)
@@ -273,6 +321,9 @@ func (f FindHeadroom) answer(h History) Answer {
 		a.Speed, a.Low, a.High, a.Confidence = loadgen.Known(p.middle), loadgen.Known(p.low), loadgen.Known(p.high), loadgen.Known(0.95)
 		a.Rate = loadgen.Known(p.middle * f.Traffic.Rate())
 	}
+	if h.complete() {
+		f.beside(a, h.Steps)
+	}
 	limited := rateClientLimited(h.Steps)
 	switch {
 	case !h.complete():
@@ -288,10 +339,22 @@ func (f FindHeadroom) answer(h History) Answer {
 		out.Verdict, out.Sentence = FailedAtFirstStep, "not even the slowest speed tried held: "+broke.Stop.Sentence
 	default:
 		out.Verdict = LimitFound
-		out.Sentence = fmt.Sprintf("the server carries %s x the recorded traffic (95 %% CI %s-%s; %s req/s on average), bound by %s: %s",
-			speedText(a.Speed.Or(0)), speedText(a.Low.Or(0)), speedText(a.High.Or(0)), figure(a.Rate.Or(0)), RuleTitle(a.SLO), broke.Stop.Sentence)
+		words := "the server carries %s x the recorded traffic (95 %% CI %s-%s; %s req/s on average), bound by %s"
+		if f.Speedup == MoreSessions {
+			words = "the server carries %s x the recorded sessions, each at its own pace (95 %% CI %s-%s; %s req/s on average), bound by %s"
+		}
+		out.Sentence = fmt.Sprintf(words, speedText(a.Speed.Or(0)), speedText(a.Low.Or(0)), speedText(a.High.Or(0)), figure(a.Rate.Or(0)), boundBy(broke.Stop))
 	}
 	return out
+}
+
+// beside is what a reader wants to see beside the answer.
+func (f FindHeadroom) beside(a *HeadroomAnswer, steps []analysis.Step) {
+	whole := f.Traffic
+	if whole.Whole != nil {
+		whole = whole.Whole
+	}
+	a.Arrivals, a.Queue = whole.Arrived(), f.simulate(steps)
 }
 
 // brief says that the traffic is over, at the largest speed that held, before a queue
@@ -308,7 +371,10 @@ func (f FindHeadroom) brief(steps []analysis.Step) string {
 	if best == nil {
 		return ""
 	}
-	lasts, response := f.Traffic.Span().Seconds()/best.Speed.Or(1), best.Whole.E2E.Mean.Or(0)
+	lasts, response := f.Traffic.Span().Seconds(), best.Whole.E2E.Mean.Or(0)
+	if f.Speedup != MoreSessions {
+		lasts /= best.Speed.Or(1)
+	}
 	if lasts >= fewest*response {
 		return ""
 	}

@@ -19,6 +19,9 @@ const (
 	RuleResources = "resources"
 )
 
+// RuleGoodput is the rule on how many requests must meet all bounds of load.goodput.
+const RuleGoodput = "goodput"
+
 var guideRules = []string{RuleSuccess, RuleTTFT, RuleGain, RuleResources}
 
 const (
@@ -52,6 +55,7 @@ func Judge(prev []analysis.Step, cur *analysis.Step, rules StopRules) []analysis
 		add(judgeGain(before, cur, rules))
 	}
 	add(judgeResources(cur.Server, rules.Resources))
+	add(judgeGoodput(cur, rules))
 	for _, slo := range rules.SLO {
 		add(judgeSLO(cur, slo))
 	}
@@ -143,6 +147,18 @@ func judgeSuccess(cur *analysis.Step, rules StopRules) *analysis.Stop {
 		Value: loadgen.Known(rate), Threshold: loadgen.Known(rules.MinSuccessRate),
 		Sentence: fmt.Sprintf("success rate %s (%d of %d requests) is below %s at %s",
 			percent(rate), v.Completed, v.Completed+v.Failed, percent(rules.MinSuccessRate), loadOf(cur)),
+	}
+}
+
+func judgeGoodput(cur *analysis.Step, rules StopRules) *analysis.Stop {
+	v := cur.Verdict()
+	share, ok := v.GoodShare.Value()
+	if !ok || rules.MinGoodput <= 0 || share >= rules.MinGoodput {
+		return nil
+	}
+	return &analysis.Stop{
+		Rule: RuleGoodput, Metric: "goodput share", Unit: "share", Value: loadgen.Known(share), Threshold: loadgen.Known(rules.MinGoodput),
+		Sentence: fmt.Sprintf("goodput: %s of the requests met all their bounds, which is below %s at %s", percent(share), percent(rules.MinGoodput), loadOf(cur)),
 	}
 }
 

@@ -17,6 +17,7 @@ type LoadPoint struct {
 	Duration    time.Duration     // stop issuing after this long; 0: no bound
 	Traffic     *Traffic          // recorded requests, in place of all that; nil: none
 	Speed       float64           // of the traffic, as a factor on its own
+	Speedup     Speedup           // how the traffic becomes that much more
 	Goodput     *analysis.Goodput // what a request must meet to count as good; nil: no goodput
 }
 
@@ -27,7 +28,7 @@ func (p LoadPoint) order(phase analysis.Phase) *Order {
 		o.Rate = p.Rate
 	}
 	if p.Traffic != nil {
-		o.follow(p.Traffic, p.Speed)
+		o.follow(p.Traffic, p.Speed, p.Speedup)
 	}
 	return o
 }

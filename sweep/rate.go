@@ -232,8 +232,8 @@ func (f FindRate) answer(h History, q RateConfig) Answer {
 	default:
 		a.BoundBy = broke.Stop.Rule
 		out.Verdict = LimitFound
-		out.Sentence = fmt.Sprintf("%s req/s of random arrivals held, %s did not (95 %% CI of the limit %s-%s), bound by %s: %s", figure(good), figure(bad),
-			figure(a.Low.Or(0)), figure(a.High.Or(0)), RuleTitle(a.BoundBy), broke.Stop.Sentence)
+		out.Sentence = fmt.Sprintf("%s req/s of random arrivals held, %s did not (95 %% CI of the limit %s-%s), bound by %s", figure(good), figure(bad),
+			figure(a.Low.Or(0)), figure(a.High.Or(0)), boundBy(broke.Stop))
 	}
 	if a.Sentence != "" {
 		out.Sentence += "; " + a.Sentence

@@ -57,6 +57,7 @@ type Order struct {
 	Burstiness  float64       // of the gaps of a rate
 	Traffic     *Traffic      // recorded requests, in place of those that a rate draws; nil: none
 	Speed       float64       // of the traffic, as a factor on its own
+	Speedup     Speedup       // how the traffic becomes that much more
 	Phase       analysis.Phase
 	Purpose     string // what the search measures it for; empty outside a search
 	Why         string // the same for people

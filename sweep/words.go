@@ -114,6 +114,14 @@ func otherLimit(l analysis.Limit) string {
 	return ""
 }
 
+// boundBy names a criterion and says how it was broken, without its name twice.
+func boundBy(s *analysis.Stop) string {
+	if title := RuleTitle(s.Rule); !strings.HasPrefix(s.Sentence, title+": ") {
+		return title + ": " + s.Sentence
+	}
+	return s.Sentence
+}
+
 // RuleTitle is how a criterion is called in a sentence.
 func RuleTitle(rule string) string {
 	switch rule {

@@ -8,6 +8,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/capfind/capfind/loadgen/trace"
+	"github.com/capfind/capfind/sweep"
 )
 
 // app is what every command needs: the streams, and how an interruption is
@@ -16,8 +17,9 @@ type app struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
 	interrupt      *interrupt
-	args           []string     // the command line, for the record
-	traffic        *trace.Trace // recorded, to be sent again; nil: none
+	args           []string       // the command line, for the record
+	traffic        *trace.Trace   // recorded, to be sent again; nil: none
+	recorded       *sweep.Traffic // the same as a load; nil: none
 }
 
 // logf writes one line for the person who watches. A broken stderr must not

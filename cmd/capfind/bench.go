@@ -86,6 +86,9 @@ func (b *bench) setUp(ctx context.Context, c *cli.Context) (err error) {
 	if err := b.openResult(c.Command.Name, c.String("resume")); err != nil {
 		return err
 	}
+	if b.recorded != nil {
+		b.recorded.Seed = b.file.Workload.Seed // known only now: a resumed run draws the same sessions
+	}
 	if err := b.probe(ctx); err != nil {
 		return b.setupError(err)
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/urfave/cli/v2"
 
@@ -39,6 +40,9 @@ func (a *app) readConfig(c *cli.Context, path string, own []config.Override, sec
 	}
 	given = append(own, given...)
 	f, err := config.Read(config.Input{Path: path, Stdin: a.stdin, Overrides: given})
+	if err == nil && f.Stop.MinGoodput > 0 && !slices.Contains([]string{"run", "replay", "validate"}, c.Command.Name) {
+		return nil, usagef("stop.min_goodput is a requirement of run and replay; %s knows stop.slo", c.Command.Name)
+	}
 	return f, asUsage(err)
 }
 

@@ -41,6 +41,9 @@ func (a *app) replayAction(c *cli.Context) error {
 		return err
 	}
 	defer a.traffic.Close()
+	if most := sweep.MostSpeed(f.Replay.Speedup, a.traffic.Len()); f.Replay.Speed > most {
+		return usagef("replay.speed: %g times the sessions of %d requests are more than can be sent from here: at most %.3g; cut the trace with --from and --for", f.Replay.Speed, a.traffic.Len(), most)
+	}
 	_, err = a.answer(c, f, a.replayQuestion(f))
 	return err
 }
@@ -52,7 +55,8 @@ func (a *app) replayQuestion(f *config.File) sweep.Planned {
 		return sweep.SinglePoint{Load: a.recordedLoad(f), Rules: f.Stop}
 	}
 	t := a.traffic
-	piece := sweep.Piece{Of: t.Whole, OfSeconds: t.Span().Seconds()}
+	piece := sweep.Piece{Of: t.Len(), OfSeconds: t.Span().Seconds()}
+	whole := recordedTraffic(t)
 	if length := f.Replay.Piece; length > 0 && t.Span() > length {
 		from := t.Busiest(length)
 		t.Narrow(from, length)
@@ -60,7 +64,8 @@ func (a *app) replayQuestion(f *config.File) sweep.Planned {
 	}
 	piece.Requests, piece.Seconds = t.Len(), t.Span().Seconds()
 	load := a.recordedLoad(f)
-	return sweep.FindHeadroom{Traffic: load.Traffic, Piece: piece, Concurrency: load.Concurrency, Rules: f.Stop, Goodput: load.Goodput}
+	load.Traffic.Whole = whole
+	return sweep.FindHeadroom{Traffic: load.Traffic, Speedup: load.Speedup, Piece: piece, Concurrency: load.Concurrency, Rules: f.Stop, Goodput: load.Goodput}
 }
 
 // replayConfig reads the configuration. The trace is its data set, so that a run that
@@ -142,9 +147,16 @@ const recordedCap = 4096
 
 // recordedLoad is the traffic as a load.
 func (a *app) recordedLoad(f *config.File) sweep.LoadPoint {
-	p := sweep.LoadPoint{Concurrency: f.Load.Concurrency(), Traffic: &sweep.Traffic{At: a.traffic.At}, Speed: f.Replay.Speed, Goodput: f.Load.Goodput.Asked()}
-	if slices.ContainsFunc(a.traffic.Before, func(k int32) bool { return k >= 0 }) {
-		p.Traffic.Before = a.traffic.Before
-	}
+	a.recorded = recordedTraffic(a.traffic)
+	p := sweep.LoadPoint{Concurrency: f.Load.Concurrency(), Traffic: a.recorded, Speed: f.Replay.Speed, Speedup: f.Replay.Speedup, Goodput: f.Load.Goodput.Asked()}
 	return p
+}
+
+// recordedTraffic is a trace as far as decisions depend on it.
+func recordedTraffic(t *trace.Trace) *sweep.Traffic {
+	out := &sweep.Traffic{At: t.At}
+	if slices.ContainsFunc(t.Before, func(k int32) bool { return k >= 0 }) {
+		out.Before = t.Before
+	}
+	return out
 }

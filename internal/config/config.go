@@ -104,7 +104,7 @@ func Default() *File {
 		Target:    Target{Target: loadgen.DefaultTarget()},
 		Workload:  prompt.Default(),
 		Load:      Load{MaxConcurrency: 10, RequestRate: math.Inf(1), NumPrompts: 50, Burstiness: 1, ConcurrencyFactor: 1, RateFactor: 1},
-		Replay:    sweep.ReplayConfig{Piece: 10 * time.Minute},
+		Replay:    sweep.ReplayConfig{Speedup: sweep.Closer, Piece: 10 * time.Minute},
 		Sweep:     sweep.Default(),
 		Stop:      sweep.DefaultStopRules(),
 		Recommend: sweep.DefaultBand(),

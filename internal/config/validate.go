@@ -110,6 +110,8 @@ func (f *File) validate(lookup func(string) (string, bool)) Problems {
 	c.section("replay", f.Replay.Validate())
 	c.section("sweep", f.Sweep.Validate())
 	c.section("stop", f.Stop.Validate())
+	c.failIf(f.Stop.MinGoodput > 0 && f.Load.Goodput.Asked() == nil, "stop.min_goodput",
+		"nothing says which requests are good: give load.goodput, e.g. ttft: 2s (or --goodput ttft:2s)")
 	c.section("recommend", sweep.ValidateBand(f.Recommend))
 	c.rest()
 	return c.problems
@@ -146,6 +148,7 @@ var choices = map[string][]string{
 	"workload.dataset":    prompt.Datasets(),
 	"sweep.start":         {"stagger", "burst"},
 	"stop.ttft_statistic": statistics,
+	"replay.speedup":      {string(sweep.Closer), string(sweep.MoreSessions)},
 	"report.language":     {"en", "zh"},
 }
 

@@ -105,6 +105,9 @@ func facts(r *sweep.Result) []fact {
 		add("In flight", relation(&r.Steps[n-1]))
 		add("Goodput", goodput(&r.Steps[n-1]))
 	}
+	if h := r.Headroom; h != nil {
+		add("Queue", queueWords(h.Queue))
+	}
 	if s := r.Soak; s != nil {
 		for i, t := range s.Trends {
 			add(map[bool]string{true: "Trends"}[i == 0], t.Sentence)
@@ -115,6 +118,22 @@ func facts(r *sweep.Result) []fact {
 		add(map[bool]string{true: "Warnings"}[i == 0], w)
 	}
 	return out
+}
+
+// queueWords says how many requests would pile up.
+func queueWords(queue []sweep.Simulated) string {
+	var parts []string
+	for _, q := range queue {
+		text := fmt.Sprintf("%d at %g x", q.Peak, q.Speed)
+		if q.Beyond {
+			text += " (more than was measured)"
+		}
+		parts = append(parts, text)
+	}
+	if len(parts) == 0 {
+		return ""
+	}
+	return "simulated for all that was recorded, at most in the server: " + strings.Join(parts, ", ")
 }
 
 // next says what to do about a verdict that is no answer yet.

@@ -156,3 +156,31 @@ func TestDescribeOutOfOrder(t *testing.T) {
 		t.Errorf("%+v", one)
 	}
 }
+
+// Rates are over the gaps, and a handful of them says nothing about how they vary.
+func TestRateAndFewGaps(t *testing.T) {
+	line := func(n int) string {
+		var b strings.Builder
+		for i := range n {
+			fmt.Fprintf(&b, `{"time":%g,"input_tokens":1}`+"\n", float64(i)+0.3*float64(i%2))
+		}
+		return b.String()
+	}
+	d := describe(t, line(11))
+	near(t, "rate", d.RequestRate, 1, 1e-9)
+	if d.Burstiness.IsKnown() {
+		t.Errorf("burstiness %s of ten gaps", d.Burstiness)
+	}
+	if d = describe(t, line(41)); !d.Burstiness.IsKnown() {
+		t.Error("no burstiness of forty gaps")
+	}
+	// The last stretch of arrivals is as long as the trace, not as the others.
+	var b strings.Builder
+	for i := range 4811 { // 481 s: stretches of three seconds, the last of one
+		fmt.Fprintf(&b, `{"time":%g,"input_tokens":1}`+"\n", float64(i)/10)
+	}
+	a := describe(t, b.String()).Arrivals
+	if last := a[len(a)-1].Rate; last < 9 {
+		t.Errorf("%v in the last of %d stretches, 10 in all others", last, len(a))
+	}
+}

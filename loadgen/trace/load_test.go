@@ -206,3 +206,33 @@ func TestNarrow(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 }
+
+// What came at the same moment keeps the order of its lines, and of two stretches that
+// are as busy the first is taken.
+func TestEqualTimesAndStretches(t *testing.T) {
+	var b strings.Builder
+	for i := range 200 {
+		fmt.Fprintf(&b, `{"time":%d,"input_tokens":%d}`+"\n", 100*(i%2), i+1) // by turns
+	}
+	tr := load(t, []byte(b.String()), Cut{})
+	for i, n := range tr.Input {
+		if want := 2*(i%100) + 1 + i/100; int(n) != want {
+			t.Fatalf("request %d is that of line %d, want %d", i, n, want)
+		}
+	}
+	if at := tr.Busiest(50 * time.Second); at != 0 {
+		t.Errorf("busiest at %v", at)
+	}
+}
+
+func TestLongerThanTheContext(t *testing.T) {
+	tr := load(t, []byte(`{"time":0,"input_tokens":90,"output_tokens":10}
+{"time":1,"input_tokens":91,"output_tokens":10}
+{"time":2,"input_tokens":96}
+`), Cut{})
+	for _, c := range []struct{ context, output, want int }{{100, 4, 1}, {100, 5, 2}, {99, 4, 3}, {0, 4, 0}} {
+		if n := tr.Longer(c.context, c.output); n != c.want {
+			t.Errorf("context %d: %d are longer, want %d", c.context, n, c.want)
+		}
+	}
+}

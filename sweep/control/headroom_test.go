@@ -4,10 +4,13 @@ import (
 	"context"
 	"math"
 	"math/rand/v2"
+	"reflect"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/capfind/capfind/analysis"
 	"github.com/capfind/capfind/loadgen"
 	"github.com/capfind/capfind/sweep"
 	"github.com/capfind/capfind/sweep/control"
@@ -24,13 +27,21 @@ type shop struct {
 	runs    int
 }
 
+// dueAt is when a request is due, in seconds.
+func dueAt(a *loadgen.Arrivals, i int) float64 {
+	if a.OwnPace {
+		return a.At[i].Seconds()
+	}
+	return a.At[i].Seconds() / a.Speed
+}
+
 // waits are the seconds until the first token of every request.
-func (s *shop) waits(at []time.Duration, speed float64) []float64 {
+func (s *shop) waits(a *loadgen.Arrivals) []float64 {
 	factor := math.Exp(s.between * s.rng.NormFloat64())
 	free := make([]float64, s.slots)
-	out := make([]float64, len(at))
-	for i, a := range at {
-		due := a.Seconds() / speed
+	out := make([]float64, len(a.At))
+	for i := range a.At {
+		due := dueAt(a, i)
 		k := 0
 		for j := range free {
 			if free[j] < free[k] {
@@ -47,8 +58,8 @@ func (s *shop) waits(at []time.Duration, speed float64) []float64 {
 func (s *shop) Run(_ context.Context, l loadgen.Load) (loadgen.Run, error) {
 	s.runs++
 	run := loadgen.Run{Load: l, Started: time.Now(), End: loadgen.EndComplete}
-	for i, w := range s.waits(l.Arrivals.At, l.Arrivals.Speed) {
-		sent := time.Duration(float64(l.Arrivals.At[i]) / l.Arrivals.Speed)
+	for i, w := range s.waits(l.Arrivals) {
+		sent := seconds(dueAt(l.Arrivals, i))
 		x := loadgen.Sample{
 			Index: i, PromptIndex: l.FirstPrompt + i, Conversation: -1, Ready: sent, Intended: sent, Sent: sent, WasSent: true, Streamed: true,
 			FirstOutput: sent + seconds(w), LastOutput: sent + seconds(w+s.service), End: sent + seconds(w+s.service), OutputEvents: 2, OutputTokens: 2,
@@ -64,14 +75,15 @@ func (s *shop) Run(_ context.Context, l loadgen.Load) (loadgen.Run, error) {
 }
 
 // truth is the speed at which a run holds p95 TTFT as often as not, by brute force.
-func (s *shop) truth(at []time.Duration, slo float64) float64 {
+func (s *shop) truth(traffic *sweep.Traffic, how sweep.Speedup, slo float64) float64 {
 	low, high := math.Log(1.0/64), math.Log(64)
 	for range 16 {
 		mid := (low + high) / 2
 		held := 0
 		const runs = 301
+		a := traffic.Arrivals(math.Exp(mid), how)
 		for range runs {
-			w := s.waits(at, math.Exp(mid))
+			w := s.waits(a)
 			slices.Sort(w)
 			if w[int(0.95*float64(len(w)))] <= slo {
 				held++
@@ -101,42 +113,69 @@ func bursty(n int, rate float64, rng *rand.Rand) *sweep.Traffic {
 }
 
 // On servers whose highest speed is known, it lies within the interval in at least
-// 93 % of the answers, and the interval is narrow enough to be of use.
+// 93 % of the answers, and the interval is narrow enough to be of use; whichever way
+// the traffic becomes more.
 func TestHeadroomIsWithinItsInterval(t *testing.T) {
 	rules := sweep.StopRules{SLO: []sweep.SLO{{Metric: "ttft", Statistic: "p95", Max: 500 * time.Millisecond}}}
-	inside, all, runs, width := 0, 0, 0, 0.0
-	for k, between := range []float64{0, 0.01, 0.03} {
-		before := inside
-		for trace := range 4 {
-			rng := rand.New(rand.NewPCG(uint64(k), uint64(trace)))
-			s := &shop{slots: 8, service: 0.4, between: between, rng: rng}
-			traffic := bursty(400, 3+4*rng.Float64(), rng)
-			want := s.truth(traffic.At, 0.5)
-			for range 15 {
-				c := control.Controller{Generator: s, Config: sweep.Config{}}
-				s.runs = 0
-				r, err := c.Answer(context.Background(), "replay", sweep.FindHeadroom{Traffic: traffic, Concurrency: 4096, Rules: rules})
-				if err != nil || r.Verdict != sweep.LimitFound {
-					t.Fatalf("%v, %+v", err, r.Answer)
-				}
-				h := r.Headroom
-				all, runs, width = all+1, runs+s.runs, width+h.High.Or(0)/h.Low.Or(1)-1
-				if h.Low.Or(0) <= want && want <= h.High.Or(0) {
-					inside++
-				}
-				if math.Abs(h.Rate.Or(0)/h.Speed.Or(1)/traffic.Rate()-1) > 1e-9 {
-					t.Errorf("rate %s at speed %s", h.Rate, h.Speed)
+	for _, how := range []sweep.Speedup{sweep.Closer, sweep.MoreSessions} {
+		inside, all, runs, width := 0, 0, 0, 0.0
+		for k, between := range []float64{0, 0.01, 0.03} {
+			before := inside
+			for trace := range 4 {
+				rng := rand.New(rand.NewPCG(uint64(k), uint64(trace)))
+				s := &shop{slots: 8, service: 0.4, between: between, rng: rng}
+				traffic := bursty(400, 3+4*rng.Float64(), rng)
+				traffic.Seed = uint64(trace)
+				want := s.truth(traffic, how, 0.5)
+				for range 15 {
+					c := control.Controller{Generator: s, Config: sweep.Config{}}
+					s.runs = 0
+					r, err := c.Answer(context.Background(), "replay", sweep.FindHeadroom{Traffic: traffic, Speedup: how, Concurrency: 4096, Rules: rules})
+					if err != nil || r.Verdict != sweep.LimitFound {
+						t.Fatalf("%v, %+v", err, r.Answer)
+					}
+					h := r.Headroom
+					all, runs, width = all+1, runs+s.runs, width+h.High.Or(0)/h.Low.Or(1)-1
+					if h.Low.Or(0) <= want && want <= h.High.Or(0) {
+						inside++
+					}
+					if math.Abs(h.Rate.Or(0)/h.Speed.Or(1)/traffic.Rate()-1) > 1e-9 {
+						t.Errorf("rate %s at speed %s", h.Rate, h.Speed)
+					}
 				}
 			}
+			t.Logf("%s, between %v: %d", how, between, inside-before)
 		}
-		t.Logf("between %v: %d", between, inside-before)
+		t.Logf("%s: %d of %d in all within, %.1f runs and an interval of %.1f %% on average", how, inside, all, float64(runs)/float64(all), 100*width/float64(all))
+		if float64(inside) < 0.93*float64(all) {
+			t.Errorf("%s: within its interval in %d of %d", how, inside, all)
+		}
+		if mean := width / float64(all); mean > 0.16 {
+			t.Errorf("%s: intervals of %.1f %% on average", how, 100*mean)
+		}
 	}
-	t.Logf("%d of %d in all within, %.1f runs and an interval of %.1f %% on average", inside, all, float64(runs)/float64(all), 100*width/float64(all))
-	if float64(inside) < 0.93*float64(all) {
-		t.Errorf("within its interval in %d of %d", inside, all)
-	}
-	if mean := width / float64(all); mean > 0.16 {
-		t.Errorf("intervals of %.1f %% on average", 100*mean)
+}
+
+// The queue that is simulated is the one that there would be.
+func TestHeadroomForetellsTheQueue(t *testing.T) {
+	rules := sweep.StopRules{SLO: []sweep.SLO{{Metric: "ttft", Statistic: "p95", Max: 500 * time.Millisecond}}}
+	for k := range uint64(6) {
+		s := &shop{slots: 8, service: 0.4, between: 0.01, rng: rand.New(rand.NewPCG(9, k))}
+		whole := bursty(1200, 8+2*float64(k), s.rng)
+		piece := &sweep.Traffic{At: whole.At[:400], Whole: whole}
+		r, err := (&control.Controller{Generator: s}).Answer(context.Background(), "replay", sweep.FindHeadroom{Traffic: piece, Concurrency: 4096, Rules: rules})
+		if err != nil || len(r.Headroom.Queue) != 3 || len(r.Headroom.Arrivals) != 120 {
+			t.Fatalf("%v, %d, %d", err, len(r.Headroom.Queue), len(r.Headroom.Arrivals))
+		}
+		for _, q := range r.Headroom.Queue {
+			run, _ := s.Run(context.Background(), loadgen.Load{Concurrency: 4096, Requests: 1200, Rate: 1, Arrivals: &loadgen.Arrivals{At: whole.At, Speed: q.Speed}, OnSample: func(*loadgen.Sample) bool { return false }})
+			step := analysis.Summarize([]loadgen.Run{run}, analysis.Options{})
+			peak, mean := float64(step.Whole.PeakInFlight), step.Whole.MeanInFlight.Or(0)
+			t.Logf("%d at %v x: simulated %d and %.1f, measured %v and %.1f", k, q.Speed, q.Peak, q.Mean, peak, mean)
+			if math.Abs(float64(q.Peak)-peak) > 4+0.3*peak || math.Abs(q.Mean-mean) > 1+0.35*mean {
+				t.Errorf("%d at %v x: simulated %d and %.1f in the server, measured %v and %.1f", k, q.Speed, q.Peak, q.Mean, peak, mean)
+			}
+		}
 	}
 }
 
@@ -150,10 +189,25 @@ func TestHeadroomResumes(t *testing.T) {
 	if err != nil || len(r.Steps) < 4 {
 		t.Fatal(err, len(r.Steps))
 	}
+	if !strings.Contains(r.Sentence, "bound by p95_ttft: p95 TTFT ") {
+		t.Error(r.Sentence)
+	}
 	again := &shop{}
 	kept := *r
-	kept.Complete = false
-	if r2, err := (&control.Controller{Generator: again, Result: &kept}).Answer(context.Background(), "replay", q); err != nil || again.runs > 0 || *r2.Headroom != *r.Headroom {
+	kept.Complete, kept.Steps = false, slices.Clone(r.Steps)
+	if r2, err := (&control.Controller{Generator: again, Result: &kept}).Answer(context.Background(), "replay", q); err != nil || again.runs > 0 || !reflect.DeepEqual(r2.Headroom, r.Headroom) {
 		t.Errorf("%d runs more, %+v", again.runs, r2.Headroom)
+	}
+	// Of other traffic nothing is kept.
+	other := q
+	other.Traffic = bursty(200, 5, s.rng)
+	kept.Complete = false
+	if _, err := (&control.Controller{Generator: s, Result: &kept}).Answer(context.Background(), "replay", other); err != nil {
+		t.Fatal(err)
+	}
+	for i := range kept.Steps {
+		if n := kept.Steps[i].NumPrompts; n != 200 {
+			t.Errorf("a step of %d requests was kept", n)
+		}
 	}
 }

@@ -101,7 +101,7 @@ func (c *Controller) begin(command string, strategy sweep.Strategy) *session {
 	s.h = sweep.History{Crashes: stored.Crashes, Slices: stored.Slices, Server: r.Target.Server}
 	for i, step := range stored.Steps {
 		order, _ := strategy.Next(s.before(stored, i))
-		if order == nil || order.Concurrency != step.Concurrency || order.Phase != step.Phase || order.Speed != step.Speed.Or(0) {
+		if order == nil || order.Concurrency != step.Concurrency || order.Phase != step.Phase || order.Speed != step.Speed.Or(0) || order.Traffic != nil && order.Requests != step.NumPrompts {
 			s.warn("the steps on disk from number %d on do not belong to this plan and are measured again", i+1)
 			s.h.Crashes = s.before(stored, i).Crashes
 			break

@@ -2,6 +2,7 @@ package control_test
 
 import (
 	"context"
+	"math"
 	"slices"
 	"testing"
 	"time"
@@ -63,6 +64,7 @@ func (g *late) Run(ctx context.Context, l loadgen.Load) (loadgen.Run, error) {
 		x := &r.Samples[i]
 		x.Ready, x.Sent, x.FirstOutput, x.LastOutput, x.End = x.Ready+2*time.Second, x.Sent+2*time.Second, x.FirstOutput+2*time.Second, x.LastOutput+2*time.Second, x.End+2*time.Second
 	}
+	r.Elapsed += 2 * time.Second
 	return r, err
 }
 
@@ -76,5 +78,89 @@ func TestReplayCountsFromWhenARequestWasDue(t *testing.T) {
 	})
 	if r.Verdict != sweep.NotMet || r.Steps[0].Stop == nil || r.Steps[0].Stop.Rule != sweep.RuleTTFT {
 		t.Errorf("%s: %s", r.Verdict, r.Sentence)
+	}
+	// Over time as well, in the slice in which a request was due.
+	series := r.Steps[0].Series
+	if ttft, e2e := series[0].TTFTDue, series[0].E2EDue; !(ttft.Or(0) > 2) || !(e2e.Or(0) > ttft.Or(0)) {
+		t.Errorf("in the first slice TTFT %s and E2E %s from when they were due", ttft, e2e)
+	}
+	for _, x := range series {
+		if x.ArrivalRate.Or(0) == 0 && (x.TTFTDue.IsKnown() || x.E2EDue.IsKnown()) {
+			t.Errorf("nothing was due at %v s, and something is said of it", x.AtSeconds)
+		}
+	}
+}
+
+// A share of the requests must be good, counted from when they were due.
+func TestReplayHoldsAShareOfGoodRequests(t *testing.T) {
+	for _, c := range []struct {
+		bound time.Duration
+		share float64
+		want  sweep.Verdict
+	}{{2 * time.Second, 0.5, sweep.NotMet}, {4 * time.Second, 0.5, sweep.Met}, {2 * time.Second, 0, sweep.Met}} {
+		var r *sweep.Result
+		bubble(t, func(t *testing.T) {
+			k := control.Controller{Generator: &late{borne{most: 100}}, Config: sweep.Default()}
+			load := sweep.LoadPoint{Concurrency: 100, Traffic: recorded(30), Speed: 1, Goodput: &analysis.Goodput{E2E: c.bound}}
+			r, _ = k.Answer(context.Background(), "replay", sweep.SinglePoint{Load: load, Rules: sweep.StopRules{MinGoodput: c.share}})
+		})
+		if good := r.Steps[0].Whole.GoodShare.Or(-1); r.Verdict != c.want || (good == 1) != (c.bound > 3*time.Second) {
+			t.Errorf("bound %v: %s with %v good: %s", c.bound, r.Verdict, good, r.Sentence)
+		}
+		if stop := r.Steps[0].Stop; c.want == sweep.NotMet && (stop == nil || stop.Rule != sweep.RuleGoodput) {
+			t.Errorf("%+v", stop)
+		}
+	}
+}
+
+// More sessions are sent as they are drawn, each with prompts that no run before had.
+func TestReplayOfMoreSessions(t *testing.T) {
+	traffic := recorded(41)
+	traffic.Before = nil
+	g := &borne{most: 1000}
+	bubble(t, func(t *testing.T) {
+		k := control.Controller{Generator: g, Config: sweep.Default()}
+		q := sweep.FindHeadroom{Traffic: traffic, Speedup: sweep.MoreSessions, Concurrency: 1000, Rules: sweep.DefaultStopRules()}
+		if r, err := k.Answer(context.Background(), "replay", q); err != nil || r.Verdict != sweep.NotReached || r.Headroom.Speedup != sweep.MoreSessions {
+			t.Fatal(err, r.Verdict)
+		}
+	})
+	first := 0
+	for i, l := range g.loads {
+		speed := 1 << i
+		want := traffic.Arrivals(float64(speed), sweep.MoreSessions)
+		if a := l.Arrivals; !slices.Equal(a.At, want.At) || !slices.Equal(a.Prompts, want.Prompts) || !a.OwnPace || l.Requests != 41*speed || l.FirstPrompt != first {
+			t.Errorf("speed %d: %d requests from prompt %d on, want %d from %d on", speed, l.Requests, l.FirstPrompt, 41*speed, first)
+		}
+		first += 41 * speed
+	}
+	if len(g.loads) != 7 {
+		t.Errorf("%d loads", len(g.loads))
+	}
+}
+
+// At a fractional speed as well, every request finds its own prompt: each run begins at
+// a multiple of the traffic's length.
+func TestReplayKeepsPromptsInStep(t *testing.T) {
+	traffic := recorded(41)
+	g := &borne{most: 3}
+	bubble(t, func(t *testing.T) {
+		k := control.Controller{Generator: g, Config: sweep.Default()}
+		if _, err := k.Answer(context.Background(), "replay", sweep.FindHeadroom{Traffic: traffic, Speedup: sweep.MoreSessions, Concurrency: 1000, Rules: sweep.DefaultStopRules()}); err != nil {
+			t.Fatal(err)
+		}
+	})
+	first, fractional := 0, 0
+	for _, l := range g.loads {
+		if l.FirstPrompt != first {
+			t.Errorf("speed %v begins at prompt %d, want %d", l.Arrivals.Speed, l.FirstPrompt, first)
+		}
+		if l.Arrivals.Speed != math.Trunc(l.Arrivals.Speed) {
+			fractional++
+		}
+		first += 41 * int(math.Ceil(l.Arrivals.Speed))
+	}
+	if fractional < 2 {
+		t.Errorf("%d runs at fractional speeds", fractional)
 	}
 }

@@ -159,7 +159,7 @@ func (s *session) run(ctx context.Context, o *sweep.Order, number int) (attempt,
 	}
 	// The prompts are booked before the first of them is sent: after a kill the
 	// resumed run must not send one again, which a prefix cache would answer.
-	s.r.Spent.Prompts += o.Requests // 0 where a duration bounds it: known only afterwards
+	s.r.Spent.Prompts += o.Prompts() // 0 where a duration bounds it: known only afterwards
 	if err := s.save(); err != nil {
 		return attempt{}, err
 	}
@@ -200,7 +200,7 @@ func (s *session) load(o *sweep.Order, w *watch) loadgen.Load {
 	start := s.Config.Start
 	var recorded *loadgen.Arrivals
 	if t := o.Traffic; t != nil {
-		recorded = &loadgen.Arrivals{At: t.At, Before: t.Before, Speed: o.Speed}
+		recorded = t.Arrivals(o.Speed, o.Speedup)
 	}
 	return loadgen.Load{
 		Concurrency: o.Concurrency,

@@ -254,4 +254,5 @@ def main():
         print(json.dumps(asyncio.run(client.run(order["n"], order["requests"]))), flush=True)
 
 
-main()
+if __name__ == "__main__":
+    main()

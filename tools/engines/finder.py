@@ -54,7 +54,7 @@ class Found:
 
 
 def start(command, engine, config, name):
-    """Begins a capfind command; its progress is read line by line while it runs."""
+    """Begins a capfind command, a word or a list of words; its progress is read line by line while it runs."""
     folder = install.CACHE / "runs" / name
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -68,7 +68,7 @@ class Running:
     def __init__(self, command, path, folder):
         _, core = servers.cores()
         self.folder, self.lines, self.began = folder, [], time.monotonic()
-        self.process = subprocess.Popen(servers.pinned(core, [BINARY, command, path]), stdout=open(folder / "stdout.txt", "w"), stderr=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(servers.pinned(core, [BINARY, *([command] if isinstance(command, str) else command), path]), stdout=open(folder / "stdout.txt", "w"), stderr=subprocess.PIPE, text=True)
         self.reader = threading.Thread(target=self.read)
         self.reader.start()
 

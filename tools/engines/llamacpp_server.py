@@ -19,6 +19,8 @@ def assign(params, path, value):
         params = getattr(params, p)
     if path == "speculative.types":
         value = [getattr(xllamacpp.common_speculative_type, "COMMON_SPECULATIVE_TYPE_" + v) for v in value]
+    if path == "pooling_type":
+        value = getattr(xllamacpp.llama_pooling_type, "LLAMA_POOLING_TYPE_" + value)
     setattr(params, name, value)
 
 

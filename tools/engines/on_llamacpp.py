@@ -5,6 +5,7 @@ import json
 import cases
 import install
 import model
+import on_replay
 from cases import Limit
 from servers import LlamaCpp
 
@@ -70,6 +71,7 @@ def listed():
         lambda kind, repeats: cases.loading(kind, "loading", {"model": "full", "n_parallel": 8, "slot_context": 8192}, waits=True),
         lambda kind, repeats: cases.killed(kind, "killed", Limit("killed", "", {"n_parallel": 8}, SHORT, near=12, **waits), repeats, back=True),
         lambda kind, repeats: cases.killed(kind, "gone", Limit("gone", "", {"n_parallel": 8}, SHORT, near=12, **waits), 1, back=False),
+        *on_replay.listed(),
     ]
 
 
