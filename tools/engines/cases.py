@@ -35,6 +35,7 @@ class Limit:
     like: str = ""  # a case whose TTFT threshold holds here too
     check: object = None  # further look at (passes, found): a note, and whether it is right
     slow: bool = False  # left out of the short form
+    cold: bool = False  # capfind comes first, to an engine just started
 
 
 thresholds = {}  # by the case's key, in seconds
@@ -82,7 +83,9 @@ def rounded(seconds):
 
 def measure(kind, case, repeats):
     """Truth, capfind in the middle of it, truth again; a row."""
-    with kind(case.options) as engine, truth.Brute(engine, plan_of(case)) as brute:
+    if case.cold:
+        return measure_cold(kind, case, repeats)
+    with servers.shared(kind, case.options) as engine, truth.Brute(engine, plan_of(case)) as brute:
         brute.run(max(1, case.near // 2), 20, keep=False)  # warm
         threshold = None
         if case.by == "ttft":
@@ -93,6 +96,19 @@ def measure(kind, case, repeats):
         found = finder.run("sweep", engine, config_of(case, threshold), f"{kind.name}-{case.key}")
         passes = before + brute.passes(grid, repeats // 2)
         enclose(brute, case, passes, threshold)
+        return row(kind, case, threshold, passes, found)
+
+
+def measure_cold(kind, case, repeats):
+    """capfind's requests are the first that the engine ever sees; the truth comes after them."""
+    servers.release()
+    threshold = thresholds[case.like]
+    with servers.shared(kind, case.options) as engine:
+        found = finder.run("sweep", engine, config_of(case, threshold), f"{kind.name}-{case.key}")
+        with truth.Brute(engine, plan_of(case)) as brute:
+            brute.run(max(1, case.near // 2), 20, keep=False)
+            passes = brute.passes(sorted({max(1, round(case.near * g)) for g in case.grid}), repeats)
+            enclose(brute, case, passes, threshold)
         return row(kind, case, threshold, passes, found)
 
 
@@ -178,7 +194,7 @@ def answer_of(found):
 
 def overflow(kind, name, options, input_len):
     """A prompt longer than the context: every request would be refused."""
-    with kind(options) as engine:
+    with servers.shared(kind, options) as engine:
         found = finder.run("sweep", engine, {"target": {"api": "openai-completions"}, "workload": {"input_len": input_len, "output_len": 16}}, f"{kind.name}-{name}")
         told = next((l for l in found.stderr.splitlines() if "context" in l and not l.strip().startswith("openai")), "")
         out = base_row(kind, name, f"prompts of {input_len} tokens, longer than the context", found)
@@ -192,7 +208,7 @@ def overlong(kind, name, options, long_words):
     words = ("the water and house of time work day people " * 400).split()
     lines = [{"prompt": " ".join(words[i:i + (long_words if i % 10 == 3 else 20)]), "output_len": 8} for i in range(200)]
     path.write_text("".join(json.dumps(l) + "\n" for l in lines))
-    with kind(options) as engine, truth.Brute(engine, {"api": "completions", "jsonl": str(path)}) as brute:
+    with servers.shared(kind, options) as engine, truth.Brute(engine, {"api": "completions", "jsonl": str(path)}) as brute:
         runs = [brute.run(4, 60) for _ in range(3)]
         found = finder.run("run", engine, {"target": {"api": "openai-completions"}, "workload": {"dataset": "jsonl", "path": str(path)}, "load": {"max_concurrency": 4, "num_prompts": 200}},
                            f"{kind.name}-{name}")
@@ -210,6 +226,7 @@ def overlong(kind, name, options, long_words):
 
 def loading(kind, name, options, waits):
     """The engine is still loading when capfind begins."""
+    servers.release()
     engine = kind(options)
     try:
         engine.start()
@@ -233,7 +250,7 @@ def loading(kind, name, options, waits):
 
 def killed(kind, name, case, repeats, back):
     """kill -9 in mid-sweep; `back` says whether the engine is started again."""
-    with kind(case.options) as engine, truth.Brute(engine, plan_of(case)) as brute:
+    with servers.shared(kind, case.options) as engine, truth.Brute(engine, plan_of(case)) as brute:
         brute.run(case.near // 2, 20, keep=False)
         threshold = rounded(brute.run(case.near, keep=False)["ttft"])
         passes = brute.passes(sorted({max(1, round(case.near * g)) for g in case.grid}), repeats) if back else []
@@ -268,7 +285,7 @@ def killed(kind, name, case, repeats, back):
 
 def point(kind, case, n, figure, what, repeats):
     """One figure at a fixed concurrency, by brute force and by `capfind run`: TPOT where chunks hold several tokens, TTFT of later turns."""
-    with kind(case.options) as engine, truth.Brute(engine, plan_of(case)) as brute:
+    with servers.shared(kind, case.options) as engine, truth.Brute(engine, plan_of(case)) as brute:
         brute.run(n, 30, keep=False)
         runs = [brute.run(n, max(60, 10 * n)) for _ in range(repeats)]
         config = {**config_of(case, 100), "load": {"max_concurrency": n, "num_prompts": max(80, 15 * n)}}

@@ -17,6 +17,7 @@ import traceback
 
 import cases
 import install
+import servers
 import table
 import truth
 
@@ -47,25 +48,44 @@ def engine(a):
     kind({})  # installs
     version = kind.version()
     print(f"{version}, on {table.machine()}", file=sys.stderr)
-    rows, began = [], time.monotonic()
-    for case in suite.listed():
-        key = name_of(case)
-        if a.case and key not in a.case or a.short and not a.case and key not in suite.SHORT_FORM:
-            continue
-        rows.append(attempt(kind, case, key, repeats))
-        show(rows[-1])
-        if a.short and rows[-1]["verdict"] in ("wrong", "broken"):  # in CI other work may come in between
-            print("    once more", file=sys.stderr)
-            rows[-1] = attempt(kind, case, key, repeats)
+    known, rows, began = Results(a), [], time.monotonic()
+    listed = {name_of(case): case for case in suite.listed()}
+    try:
+        for key, case in listed.items():
+            if a.case and key not in a.case or a.short and not a.case and key not in suite.SHORT_FORM:
+                continue
+            rows.append(attempt(kind, case, key, repeats))
             show(rows[-1])
-    (install.CACHE / "results").mkdir(exist_ok=True)
-    (install.CACHE / "results" / f"{a.what}.json").write_text(json.dumps(rows, indent=1))
-    text = f"{table.stamp(version, repeats)}\n\n{table.markdown(rows)}\n\n{table.tally(rows)}."
+            if a.short and rows[-1]["verdict"] in ("wrong", "broken"):  # in CI other work may come in between
+                print("    once more", file=sys.stderr)
+                rows[-1] = attempt(kind, case, key, repeats)
+                show(rows[-1])
+            known.keep({**rows[-1], "version": version, "repeats": repeats})
+    finally:
+        servers.release()
+    table_of = [known.rows[k] for k in listed if k in known.rows] if a.docs else rows
+    text = f"{table.stamp(version, repeats)}\n\n{table.markdown(table_of)}\n\n{table.tally(table_of)}."
     print(text)
     print(f"{time.monotonic() - began:.0f} s; every run in {install.CACHE}", file=sys.stderr)
     if a.docs:
         table.into(a.docs, a.what, text)
     return 1 if any(r["verdict"] in ("wrong", "broken") for r in rows) else 0
+
+
+class Results:
+    """The last row of each case, kept after each: a run that is cut short loses nothing, and one
+    with --case and --docs renews a row of the page's table. A run of all of them begins anew."""
+
+    def __init__(self, a):
+        self.path = install.CACHE / "results" / f"{a.what}.json"
+        self.path.parent.mkdir(exist_ok=True)
+        old = json.loads(self.path.read_text()) if self.path.exists() else []
+        self.rows = {r["case"]: r for r in old} if a.case or a.short else {}
+        cases.thresholds.update({k: r["threshold"] for k, r in self.rows.items() if r.get("threshold")})
+
+    def keep(self, row):
+        self.rows[row["case"]] = row
+        self.path.write_text(json.dumps(list(self.rows.values()), indent=1))
 
 
 def name_of(case):

@@ -63,8 +63,8 @@ def bootstrap():
 
 
 def packages(*names, deps=True):
-    """A step that installs packages."""
-    return lambda uv, python: quiet([uv, "pip", "install", "-q", "--python", python, *([] if deps else ["--no-deps"]), *names])
+    """A step that installs packages; compiled, or an engine that is started where Python may write no bytecode takes twice as long."""
+    return lambda uv, python: quiet([uv, "pip", "install", "-q", "--compile-bytecode", "--python", python, *([] if deps else ["--no-deps"]), *names])
 
 
 def llamacpp():
@@ -93,7 +93,7 @@ def vllm_requirements(uv, python):
     wanted = [w for w in wanted if "extra ==" not in w and not re.match(r"(torch|torchaudio|torchvision|torchcodec|intel-openmp)\b", w)]
     listed = CACHE / "vllm-requirements.txt"
     listed.write_text("\n".join([*wanted, f"torch=={TORCH}"]) + "\n")
-    quiet([uv, "pip", "install", "-q", "--python", python, "-r", listed])
+    quiet([uv, "pip", "install", "-q", "--compile-bytecode", "--python", python, "-r", listed])
 
 
 def vllm_name(uv, python):

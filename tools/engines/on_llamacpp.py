@@ -12,11 +12,11 @@ from servers import LlamaCpp
 SHORT = {"input_len": 24, "output_len": 16}
 
 
-def mixed():
+def mixed(engine="llamacpp", long=300):
     """A file of requests: seven short ones to one long one."""
-    path = install.CACHE / "mixed-llamacpp.jsonl"
-    words = ("the water and house of time work day people place " * 40).split()
-    lines = [{"prompt": " ".join(words[i % 7:i % 7 + (300 if i % 8 == 5 else 16)]), "output_len": 12} for i in range(160)]
+    path = install.CACHE / f"mixed-{engine}.jsonl"
+    words = ("the water and house of time work day people place " * 80).split()
+    lines = [{"prompt": " ".join(words[i % 7:i % 7 + (long if i % 8 == 5 else 16)]), "output_len": 12} for i in range(160)]
     path.write_text("".join(json.dumps(l) + "\n" for l in lines))
     return str(path)
 

@@ -1,5 +1,6 @@
 """The engines: started with known flags on a core of their own, and ended by their own process id."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -102,6 +103,29 @@ class Engine:
             os.killpg(self.process.pid, signal.SIGKILL)
         except ProcessLookupError:
             pass
+
+
+kept = None  # the engine of the last case
+
+
+@contextlib.contextmanager
+def shared(kind, options):
+    """An engine with these options; that of the last case where it had them and answers, for vLLM is long in coming up."""
+    global kept
+    if kept is None or type(kept) is not kind or kept.options != options or kept.status() != 200:
+        release()
+        kept = kind(options)
+        kept.start()
+        kept.wait_ready()
+    yield kept
+
+
+def release():
+    """Ends the engine that shared() keeps."""
+    global kept
+    if kept is not None:
+        kept.stop()
+    kept = None
 
 
 class LlamaCpp(Engine):
