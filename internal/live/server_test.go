@@ -90,7 +90,7 @@ func TestToken(t *testing.T) {
 func step(n int, bad bool) analysis.Step {
 	s := analysis.Step{Concurrency: n, Phase: analysis.PhaseLadder}
 	s.Whole.Completed, s.Whole.RequestThroughput = 10, loadgen.Known(float64(n))
-	s.Whole.TTFT.Mean = loadgen.Known(.1)
+	s.Whole.TTFT.Mean, s.Whole.TTFT.N = loadgen.Known(.1), 10
 	if bad {
 		s.Stop = &analysis.Stop{Sentence: "too slow"}
 	}

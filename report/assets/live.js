@@ -20,12 +20,13 @@
   function bracket(low, high, top) {
     $("bracket").hidden = low === null && high === null;
     $("bracket-text").textContent = high === null ? "above " + low : low === null ? "below " + high : "between " + low + " and " + high;
-    const place = v => top > 1 ? 100 * Math.log(Math.max(v, 1)) / Math.log(top) : 0;
+    const end = high === null ? 2 * top : Math.max(top, 2); // with no upper end, as much again is open
+    const place = v => 100 * Math.log(v) / Math.log(end);
     const from = low === null ? 0 : place(low), to = high === null ? 100 : place(high);
     $("inside").setAttribute("x", from);
     $("inside").setAttribute("width", Math.max(to - from, 1));
     $("low-end").textContent = "1";
-    $("high-end").textContent = top;
+    $("high-end").textContent = high === null ? "no upper end yet" : end;
   }
 
   source.addEventListener("state", e => {
