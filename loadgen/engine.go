@@ -399,6 +399,10 @@ func (p *Progress) finished(s *Sample) {
 		return
 	case s.Class == Success:
 		p.Succeeded.Add(1)
+		if ttft, ok := s.TTFT(); ok {
+			p.TTFTNanos.Add(int64(ttft))
+			p.TTFTs.Add(1)
+		}
 	case s.Class != Cancelled:
 		p.Failed.Add(1)
 	}

@@ -86,6 +86,7 @@ func (a *Arrivals) before(i int) int {
 // Progress counts a run as it goes; safe for concurrent use.
 type Progress struct {
 	Sent, InFlight, Succeeded, Failed, OutputTokens atomic.Int64
+	TTFTs, TTFTNanos                                atomic.Int64 // successes with a TTFT, and the sum of it
 }
 
 // EndReason says why a run ended.

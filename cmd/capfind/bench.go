@@ -16,6 +16,7 @@ import (
 
 	"github.com/capfind/capfind/cmd/capfind/flags"
 	"github.com/capfind/capfind/internal/config"
+	"github.com/capfind/capfind/internal/live"
 	"github.com/capfind/capfind/internal/machine"
 	"github.com/capfind/capfind/internal/simserver/simhttp"
 	"github.com/capfind/capfind/internal/telemetry"
@@ -45,6 +46,7 @@ type bench struct {
 	engine  *loadgen.Engine
 	scraper *telemetry.Scraper
 	console *terminal.Console
+	web     *live.Server // nil: not asked for
 	store   *store.Store
 	result  *sweep.Result
 	closers []func()
@@ -88,6 +90,9 @@ func (b *bench) setUp(ctx context.Context, c *cli.Context) (err error) {
 	}
 	if b.recorded != nil {
 		b.recorded.Seed = b.file.Workload.Seed // known only now: a resumed run draws the same sessions
+	}
+	if err := b.startWeb(c); err != nil {
+		return err
 	}
 	if err := b.probe(ctx); err != nil {
 		return b.setupError(err)
@@ -230,7 +235,7 @@ func (b *bench) probe(ctx context.Context) error {
 	return nil
 }
 
-func (b *bench) notice(format string, args ...any) { b.console.Notice(fmt.Sprintf(format, args...)) }
+func (b *bench) notice(format string, args ...any) { b.observer().Notice(fmt.Sprintf(format, args...)) }
 
 // prepareClient makes the prompts and the client that sends them.
 func (b *bench) prepareClient(ctx context.Context) error {
@@ -359,6 +364,9 @@ func (b *bench) startTelemetry() error {
 		points.Close()
 		return err
 	}
+	if b.web != nil {
+		b.web.Watch(b.scraper.Seen)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() { b.scraper.Run(ctx) })
@@ -375,7 +383,7 @@ func (b *bench) controller() *control.Controller {
 	f := b.file
 	return &control.Controller{
 		Generator: b.engine, Config: f.Sweep, Workload: workload(f), Seed: f.Workload.Seed,
-		Observer: b.console, Journal: b.store, Telemetry: b.scraper, Health: b.found,
+		Observer: b.observer(), Journal: b.store, Telemetry: b.scraper, Health: b.found,
 		Drain: b.interrupt.requested(), Result: b.result,
 	}
 }

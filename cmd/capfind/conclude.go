@@ -32,6 +32,9 @@ func (b *bench) conclude(r *sweep.Result, measured error, format string) error {
 		return fmt.Errorf("%w\nthe measurement itself is complete and stored; %s; then write the report with: capfind report %s",
 			written, remedy(written), b.store.Dir())
 	}
+	if err := b.handOver(); err != nil {
+		b.logf("the page could not be given the report: %v", err)
+	}
 	if err := b.printResult(b.store.Dir(), r, format, b.console.On(b.stdout)); err != nil {
 		return err
 	}

@@ -31,6 +31,7 @@ var imports = map[string][]string{
 	"internal/simserver":         {"loadgen", "internal/simserver/draw"},
 	"internal/simserver/simhttp": {"internal/simserver", "internal/simserver/draw"},
 	"internal/terminal":          {"loadgen", "analysis", "sweep", "sweep/control"},
+	"internal/live":              {"loadgen", "analysis", "sweep", "sweep/control", "report"},
 	"internal/machine":           {"loadgen", "analysis", "sweep", "internal/config"},
 	"cmd/capfind/flags":          {"internal/config"},
 	"internal/config":            {"loadgen", "loadgen/api", "loadgen/prompt", "analysis", "sweep", "internal/simserver"},

@@ -82,12 +82,12 @@ func point(f *config.File) sweep.LoadPoint {
 
 // benchFlags are the flags of every command that loads a server.
 func benchFlags(sections ...flags.Section) []cli.Flag {
-	return append([]cli.Flag{
+	return slices.Concat([]cli.Flag{
 		formatFlag(),
 		&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "no progress on stderr", DisableDefaultText: true},
 		&cli.BoolFlag{Name: "yes", Aliases: []string{"y"}, Usage: "load a target outside private networks without asking", DisableDefaultText: true},
 		&cli.StringFlag{Name: "resume", Usage: "go on with the interrupted run in `DIR`"},
 		&cli.BoolFlag{Name: "dry-run", Usage: "print what would be sent, and send nothing", DisableDefaultText: true},
 		&cli.DurationFlag{Name: "response-time", Usage: "with --dry-run: that of a single request, to estimate how long all takes", DefaultText: "unknown"},
-	}, flags.Config(sections...)...)
+	}, webFlags(), flags.Config(sections...))
 }

@@ -237,6 +237,11 @@ func (s *Scraper) setLive(live *session) {
 // most. ok is false where nothing was seen.
 func (s *Scraper) Window(from, to time.Time) (t analysis.Telemetry, ok bool) {
 	s.catchUp(to)
+	return s.Seen(from, to)
+}
+
+// Seen is Window of what was read already: it asks the server for nothing.
+func (s *Scraper) Seen(from, to time.Time) (t analysis.Telemetry, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	i, j := s.history.within(from, to)

@@ -1,0 +1,167 @@
+package live
+
+import (
+	"bufio"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/capfind/capfind/analysis"
+	"github.com/capfind/capfind/loadgen"
+	"github.com/capfind/capfind/sweep/control"
+)
+
+func started(t *testing.T, listen string) *Server {
+	t.Helper()
+	s, err := Start(Config{Listen: listen, Title: "a test", Command: "sweep"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	return s
+}
+
+// ask sends one request under a Host header and returns status, header and body.
+func ask(t *testing.T, method, url, host string) (int, http.Header, string) {
+	t.Helper()
+	r, err := http.NewRequest(method, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if host != "" {
+		r.Host = host
+	}
+	answer, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	body, err := io.ReadAll(answer.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return answer.StatusCode, answer.Header, string(body)
+}
+
+func TestRefusals(t *testing.T) {
+	s := started(t, "127.0.0.1:0")
+	for _, c := range []struct {
+		method, host string
+		want         int
+	}{
+		{"GET", "", 200}, {"GET", "localhost:1", 200}, {"GET", "[::1]:80", 200},
+		{"POST", "", 405}, {"HEAD", "", 405}, {"DELETE", "", 405},
+		{"GET", "evil.example", 403}, {"GET", "127.0.0.1.evil.example:80", 403}, {"GET", "192.0.2.1", 403},
+	} {
+		got, h, _ := ask(t, c.method, s.URL(), c.host)
+		if got != c.want {
+			t.Errorf("%s with Host %q: %d, want %d", c.method, c.host, got, c.want)
+		}
+		if h.Get("Cache-Control") != "no-store" || h.Get("X-Content-Type-Options") != "nosniff" || !strings.Contains(h.Get("Content-Security-Policy"), "default-src 'none'") {
+			t.Errorf("%s with Host %q: headers %v", c.method, c.host, h)
+		}
+	}
+	if got, _, _ := ask(t, "GET", s.URL()+"other", ""); got != 404 {
+		t.Errorf("another path: %d", got)
+	}
+}
+
+// Beyond loopback nobody sees anything without the token.
+func TestToken(t *testing.T) {
+	s := started(t, "0.0.0.0:0")
+	at, err := url.Parse(s.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	base := "http://127.0.0.1:" + at.Port() + "/"
+	for path, want := range map[string]int{"": 403, "?token=wrong": 403, "events": 403, "?token=" + s.token: 200} {
+		if got, _, _ := ask(t, "GET", base+path, ""); got != want {
+			t.Errorf("%q: %d, want %d", path, got, want)
+		}
+	}
+	if len(s.token) < 20 {
+		t.Errorf("token of %d letters", len(s.token))
+	}
+}
+
+func step(n int, bad bool) analysis.Step {
+	s := analysis.Step{Concurrency: n, Phase: analysis.PhaseLadder}
+	s.Whole.Completed, s.Whole.RequestThroughput = 10, loadgen.Known(float64(n))
+	s.Whole.TTFT.Mean, s.Whole.TTFT.N = loadgen.Known(.1), 10
+	if bad {
+		s.Stop = &analysis.Stop{Sentence: "too slow"}
+	}
+	return s
+}
+
+func TestBracket(t *testing.T) {
+	low, high, top := bracket([]analysis.Step{step(1, false), step(8, false), step(16, true), step(12, true), step(32, false)})
+	if low.Or(0) != 8 || high.Or(0) != 12 || top != 32 {
+		t.Errorf("%v to %v below %d", low, high, top)
+	}
+	if low, high, _ := bracket([]analysis.Step{step(4, true)}); low.IsKnown() || high.Or(0) != 4 {
+		t.Errorf("%v to %v where nothing held", low, high)
+	}
+}
+
+// A viewer sees the steps, the moment, and at the end the report.
+func TestEvents(t *testing.T) {
+	s := started(t, "127.0.0.1:0")
+	answer, err := http.Get(s.URL() + "events")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	lines := bufio.NewScanner(answer.Body)
+	lines.Buffer(nil, 1<<20)
+	until := func(want string) {
+		t.Helper()
+		for lines.Scan() {
+			if strings.Contains(lines.Text(), want) {
+				return
+			}
+		}
+		t.Fatalf("the stream ended without %q: %v", want, lines.Err())
+	}
+	p := &loadgen.Progress{}
+	p.InFlight.Store(7)
+	s.StepStarted(control.StepPlan{Concurrency: 8, NumPrompts: 10, Attempt: 2, Progress: p})
+	until("repeating 8 in flight")
+	until(`"in_flight":7`)
+	s.StepDone(step(8, false))
+	s.StepDone(step(16, true))
+	until(`\u003csvg class=\"chart\"`)
+	go s.Finish([]byte("<title>the report</title>"))
+	until("event: over")
+	if _, _, body := ask(t, "GET", s.URL(), ""); !strings.Contains(body, "the report") {
+		t.Errorf("the page at the end: %s", body)
+	}
+}
+
+// Without viewers nothing waits at the end.
+func TestFinishAlone(t *testing.T) {
+	s := started(t, "127.0.0.1:0")
+	from := time.Now()
+	s.Finish([]byte("x"))
+	if d := time.Since(from); d > time.Second {
+		t.Errorf("waited %v for nobody", d)
+	}
+}
+
+// More viewers than the bound are refused.
+func TestViewersBounded(t *testing.T) {
+	s := started(t, "127.0.0.1:0")
+	for range maxViewers {
+		answer, err := http.Get(s.URL() + "events")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer answer.Body.Close()
+	}
+	if got, _, _ := ask(t, "GET", s.URL()+"events", ""); got != http.StatusServiceUnavailable {
+		t.Errorf("one more viewer: %d", got)
+	}
+}
