@@ -94,7 +94,6 @@ type line struct {
 func fitLine(pts []CrossingPoint) line {
 	l := leastSquares(pts)
 	even := slices.Clone(pts)
-	changed := false
 	for i := range even {
 		p := &even[i]
 		at := l.at(p.Concurrency)
@@ -104,10 +103,6 @@ func fitLine(pts []CrossingPoint) line {
 		scale := at / p.Value
 		within, between := p.SE*p.SE*(1-p.between), p.SE*p.SE*p.between*scale*scale
 		p.SE, p.between = joined(math.Sqrt(within), between)
-		changed = true
-	}
-	if !changed {
-		return l
 	}
 	return leastSquares(even)
 }

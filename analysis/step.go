@@ -145,13 +145,20 @@ type Client struct {
 	Spoilt       bool     `json:"spoilt"`        // that share is too large for the rest to stand for the load
 }
 
+// Short reports whether much of a closed loop's load was missing in its steady window,
+// and how many requests were in flight there on average.
+func (s *Step) Short() (inFlight float64, short bool) {
+	if s.Steady == nil || s.RequestRate.IsKnown() || s.Concurrency == 0 {
+		return 0, false
+	}
+	n, ok := s.Steady.MeanInFlight.Value()
+	return n, ok && n < inFlightGate*float64(s.Concurrency)
+}
+
 // heldBack reports whether workers whose request had failed waited through the steady
 // window, as a server asks for by Retry-After: it shows how those fared that were let
 // in, at a load that is not the step's, and leaves out those that were not.
 func (s *Step) heldBack() bool {
-	if s.Steady == nil || s.RequestRate.IsKnown() || s.Concurrency == 0 {
-		return false
-	}
-	n, ok := s.Steady.MeanInFlight.Value()
-	return ok && n < inFlightGate*float64(s.Concurrency) && s.Whole.SuccessRate.Or(1) < s.Steady.SuccessRate.Or(1)
+	_, short := s.Short()
+	return short && s.Whole.SuccessRate.Or(1) < s.Steady.SuccessRate.Or(1)
 }

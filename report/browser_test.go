@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -20,47 +19,14 @@ import (
 	"github.com/chromedp/chromedp"
 
 	"github.com/capfind/capfind/analysis"
+	"github.com/capfind/capfind/internal/browsertest"
 )
-
-// need skips a test on a machine that lacks a tool, except in CI, where a
-// skipped test would hide that nobody looks at the page any more.
-func need(t *testing.T, what string, err error) {
-	t.Helper()
-	if err == nil {
-		return
-	}
-	if os.Getenv("CI") == "true" {
-		t.Fatalf("%s is needed in CI: %v", what, err)
-	}
-	t.Skipf("%s is not here: %v", what, err)
-}
 
 // chromium starts one browser for all tests; TestMain stops it.
 var chromium = sync.OnceValues(func() (context.Context, error) {
-	var path string
-	var err error
-	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
-		if path, err = exec.LookPath(name); err == nil {
-			break
-		}
-	}
-	if err != nil {
-		return nil, err
-	}
-	profile, err := os.MkdirTemp("", "report-browser")
-	if err != nil {
-		return nil, err
-	}
-	allocator, stop := chromedp.NewExecAllocator(context.Background(), append(chromedp.DefaultExecAllocatorOptions[:],
-		chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.DisableGPU, chromedp.UserDataDir(profile), chromedp.WSURLReadTimeout(time.Minute),
-		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true), chromedp.Flag("disable-background-networking", true))...)
-	ctx, cancel := chromedp.NewContext(allocator)
-	stopBrowser = func() error {
-		cancel()
-		stop()
-		return os.RemoveAll(profile)
-	}
-	return ctx, chromedp.Run(ctx)
+	ctx, stop, err := browsertest.Start()
+	stopBrowser = stop
+	return ctx, err
 })
 
 var stopBrowser = func() error { return nil }
@@ -80,7 +46,7 @@ func browser(t *testing.T) context.Context {
 		t.Skip("a browser takes long to start")
 	}
 	ctx, err := chromium()
-	need(t, "Chromium", err)
+	browsertest.Need(t, "Chromium", err)
 	return ctx
 }
 
@@ -297,7 +263,7 @@ func (b *tab) shotOnce(name string) {
 // TestAccessible runs axe over the pages, light and dark.
 func TestAccessible(t *testing.T) {
 	axe, err := os.ReadFile(filepath.Join("..", ".ci", "cache", "axe.min.js"))
-	need(t, "axe-core in .ci/cache (.ci/run fetches it)", err)
+	browsertest.Need(t, "axe-core in .ci/cache (.ci/run fetches it)", err)
 	parent := browser(t)
 	pages := allPages(t)
 	for _, name := range []string{"slots", "queue", "compare"} {

@@ -69,3 +69,36 @@ func TestSlopeThatLooksLikeACliff(t *testing.T) {
 		t.Errorf("a cliff: %+v", l)
 	}
 }
+
+// A ladder that chance stopped at 100, on a server whose runs differ: the curve has
+// throughput grow on, so that 100 is no upper end of where the gain ends.
+func TestStopByChanceIsNoUpperEnd(t *testing.T) {
+	q := FindLimit{Config: Default(), Rules: DefaultStopRules(), Band: DefaultBand()}
+	q.Rules.MaxTTFT = 0
+	var h History
+	add := func(n int, factor float64) {
+		k := 0
+		l := LoadState{Residence: (2 + 0.005*float64(n)) * factor, TTFT: 0.1, Tokens: 100, Vary: func(b analysis.LevelBatch) analysis.LevelBatch {
+			k++
+			f := 1 + 0.01*float64(k%3-1)
+			b.Residence, b.Decode = f*b.Residence, f*b.Decode
+			return b
+		}}
+		o := &Order{Concurrency: n, Requests: 10 * n, Phase: analysis.PhaseLadder, Rules: q.Rules, Prev: q.read(h).passed()}
+		h.Steps = append(h.Steps, l.Step(o, max(10*n, 100), 0))
+	}
+	for i, n := range []int{1, 2, 5, 10, 20, 50} {
+		add(n, []float64{1.1, 0.85, 1.15, 0.9, 1.1, 0.8}[i])
+	}
+	add(100, 1.3)
+	add(10, 1.15)
+	add(20, 0.85)
+	e := q.read(h)
+	l := e.limits()[RuleGain]
+	if !e.curve().KneeBeyond || e.broken != 100 {
+		t.Fatalf("another case than meant: broken at %d, curve %+v", e.broken, e.curve())
+	}
+	if l.High.IsKnown() || l.Confidence.IsKnown() {
+		t.Errorf("%+v", l)
+	}
+}

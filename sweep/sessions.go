@@ -54,7 +54,7 @@ func (t *Traffic) Arrivals(speed float64, how Speedup) *loadgen.Arrivals {
 	return e.arrivals(speed)
 }
 
-// Takes is how many numbers of prompts the traffic takes at a speed: a multiple of its
+// takes is how many numbers of prompts the traffic takes at a speed: a multiple of its
 // length, so that every request finds its own prompt, and every copy one of its own.
 func (t *Traffic) takes(speed float64, how Speedup) int {
 	if how != MoreSessions {

@@ -85,7 +85,7 @@ func between(l analysis.Limit) string {
 	if high, ok := l.High.Value(); ok {
 		return fmt.Sprintf("between %.0f and %.0f", l.Low.Or(0), high)
 	}
-	return fmt.Sprintf("%.0f or more", l.Low.Or(0))
+	return ends(l)
 }
 
 // ends are the ends of a limit's interval in words; the upper one is unknown

@@ -32,6 +32,7 @@ var imports = map[string][]string{
 	"internal/simserver/simhttp": {"internal/simserver", "internal/simserver/draw"},
 	"internal/terminal":          {"loadgen", "analysis", "sweep", "sweep/control"},
 	"internal/live":              {"loadgen", "analysis", "sweep", "sweep/control", "report"},
+	"internal/browsertest":       {},
 	"internal/machine":           {"loadgen", "analysis", "sweep", "internal/config"},
 	"cmd/capfind/flags":          {"internal/config"},
 	"internal/config":            {"loadgen", "loadgen/api", "loadgen/prompt", "analysis", "sweep", "internal/simserver"},

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"math"
 	"slices"
 
 	"github.com/capfind/capfind/analysis"
@@ -58,18 +57,12 @@ func tokenRemarks(steps []analysis.Step) []string {
 func heldBackRemark(steps []analysis.Step) string {
 	for i := len(steps) - 1; i >= 0; i-- {
 		s := &steps[i]
-		if s.Steady == nil || s.RequestRate.IsKnown() || !s.Passed() || s.Whole.Failed == 0 {
-			continue
-		}
-		if n := s.Steady.MeanInFlight.Or(math.Inf(1)); n < enoughInFlight*float64(s.Concurrency) {
+		if n, short := s.Short(); short && s.Passed() && s.Whole.Failed > 0 {
 			return fmt.Sprintf("at %s only %.1f were there on average: workers whose request failed wait before they send another, so that fewer are refused than by clients that keep asking", loadOf(s), n)
 		}
 	}
 	return ""
 }
-
-// enoughInFlight is the share of a load that has to be there.
-const enoughInFlight = 0.95
 
 // loadOf names a step's load in a sentence.
 func loadOf(s *analysis.Step) string {

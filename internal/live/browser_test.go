@@ -2,14 +2,13 @@ package live
 
 import (
 	"context"
-	"os"
-	"os/exec"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/chromedp/chromedp"
 
+	"github.com/capfind/capfind/internal/browsertest"
 	"github.com/capfind/capfind/loadgen"
 	"github.com/capfind/capfind/sweep/control"
 )
@@ -20,27 +19,9 @@ func chromium(t *testing.T) context.Context {
 	if testing.Short() {
 		t.Skip("a browser takes long to start")
 	}
-	var path string
-	var err error
-	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
-		if path, err = exec.LookPath(name); err == nil {
-			break
-		}
-	}
-	if err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatalf("Chromium is needed in CI: %v", err)
-		}
-		t.Skipf("Chromium is not here: %v", err)
-	}
-	allocator, stop := chromedp.NewExecAllocator(context.Background(), append(chromedp.DefaultExecAllocatorOptions[:],
-		chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.DisableGPU, chromedp.UserDataDir(t.TempDir()), chromedp.WSURLReadTimeout(time.Minute))...)
-	t.Cleanup(stop)
-	ctx, cancel := chromedp.NewContext(allocator)
-	t.Cleanup(cancel)
-	if err := chromedp.Run(ctx); err != nil {
-		t.Fatal(err)
-	}
+	ctx, stop, err := browsertest.Start()
+	t.Cleanup(func() { stop() })
+	browsertest.Need(t, "Chromium", err)
 	ctx, end := context.WithTimeout(ctx, 90*time.Second)
 	t.Cleanup(end)
 	return ctx

@@ -31,8 +31,6 @@ type Config struct {
 	Listen  string // address, as in 127.0.0.1:0; beyond loopback the page wants a token
 	Title   string
 	Command string
-	// Telemetry returns what was seen of the server lately, without asking it; nil: none.
-	Telemetry func(from, to time.Time) (analysis.Telemetry, bool)
 }
 
 // Server serves the page. It is a control.Observer.
@@ -69,7 +67,7 @@ func Start(cfg Config) (*Server, error) {
 		return nil, fmt.Errorf("the live page cannot be served on %s: %w; give another address with --web-listen, or leave --web out", cfg.Listen, err)
 	}
 	s := &Server{board: newBoard(), started: time.Now(), stop: make(chan struct{}), viewers: make(chan struct{}, maxViewers),
-		command: cfg.Command, now: "preparing", watch: cfg.Telemetry, dirty: true}
+		command: cfg.Command, now: "preparing", dirty: true}
 	var page bytes.Buffer
 	if s.csp, err = report.Live(&page, cfg.Title); err != nil {
 		listener.Close()
@@ -93,7 +91,8 @@ func Start(cfg Config) (*Server, error) {
 // URL is where the page is, with its token if it has one.
 func (s *Server) URL() string { return s.url }
 
-// Watch gives it the server's own metrics.
+// Watch gives it what was seen of the server's own metrics between two moments, without
+// asking the server again.
 func (s *Server) Watch(seen func(from, to time.Time) (analysis.Telemetry, bool)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

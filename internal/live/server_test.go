@@ -34,7 +34,7 @@ func ask(t *testing.T, method, url, host string) (int, http.Header, string) {
 	if host != "" {
 		r.Host = host
 	}
-	answer, err := http.DefaultClient.Do(r)
+	answer, err := (&http.Client{Timeout: 10 * time.Second}).Do(r)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -110,7 +110,7 @@ func TestBracket(t *testing.T) {
 // A viewer sees the steps, the moment, and at the end the report.
 func TestEvents(t *testing.T) {
 	s := started(t, "127.0.0.1:0")
-	answer, err := http.Get(s.URL() + "events")
+	answer, err := (&http.Client{Timeout: 20 * time.Second}).Get(s.URL() + "events")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -57,9 +57,10 @@ func (s *Server) StepStarted(p control.StepPlan) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.plan, s.running, s.stepStart, s.counts = p, true, time.Now(), nil
-	text := "measuring " + loadOf(p.Concurrency, p.RequestRate, p.Speed) + phaseOf(p.Phase)
+	load := loadOf(p.Concurrency, p.RequestRate, p.Speed)
+	text := "measuring " + load + phaseOf(p.Phase)
 	if p.Attempt > 1 {
-		text = "repeating " + loadOf(p.Concurrency, p.RequestRate, p.Speed)
+		text = "repeating " + load
 		s.event(text)
 	}
 	s.now = text
@@ -71,14 +72,14 @@ func (s *Server) StepDone(step analysis.Step) {
 	defer s.mu.Unlock()
 	s.running, s.now = false, "choosing the next step"
 	s.steps = append(s.steps, step)
-	text := loadOf(step.Concurrency, step.RequestRate, step.Speed) + " held"
+	outcome := " held"
 	switch {
 	case step.ClientLimited():
-		text = loadOf(step.Concurrency, step.RequestRate, step.Speed) + ": limited by this client"
+		outcome = ": limited by this client"
 	case !step.Passed():
-		text = loadOf(step.Concurrency, step.RequestRate, step.Speed) + ": " + step.Stop.Sentence
+		outcome = ": " + step.Stop.Sentence
 	}
-	s.event(text)
+	s.event(loadOf(step.Concurrency, step.RequestRate, step.Speed) + outcome)
 }
 
 // Notice implements control.Observer.
