@@ -66,9 +66,19 @@ func (e *evidence) remarks(a *Answer) []string {
 		out = append(out, c.Sentence)
 	}
 	if b := e.between(); a.Limit != nil && b.Free > 0 && b.Restless() {
-		out = append(out, fmt.Sprintf("the server's speed differed by %s from run to run, which is why the interval is no narrower", percent(math.Round(b.Seen*100)/100)))
+		seen := percent(math.Round(b.Seen*100) / 100)
+		if wide(*a.Limit) {
+			out = append(out, fmt.Sprintf("the server's speed differed by %s from run to run, which is why the interval is no narrower", seen))
+		} else {
+			out = append(out, fmt.Sprintf("the server's speed differed by %s from run to run, which the interval allows for", seen))
+		}
 	}
 	return out
+}
+
+// wide reports whether an interval is wider than the search goes on for.
+func wide(l analysis.Limit) bool {
+	return (l.High.Or(math.Inf(1))-l.Low.Or(0))/2 > near(l.Concurrency.Or(0))
 }
 
 // limitWords is the binding limit in words.
