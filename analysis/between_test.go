@@ -98,6 +98,24 @@ func TestSlotsShowWhateverTheSpeed(t *testing.T) {
 	}
 }
 
+func TestWaitsBelow(t *testing.T) {
+	flat := []Waiting{waiting(1, 1), waiting(2, 1), waiting(5, 1), waiting(10, 1), waiting(14, 1), waiting(50, 1), waiting(100, 1)}
+	queued := append(flat, waiting(24, 1), waiting(32, 1))
+	var prefill []Waiting
+	for _, n := range []float64{1, 2, 5, 10, 20, 50, 100} {
+		prefill = append(prefill, Waiting{Concurrency: n, TTFT: 0.1 + 0.05*n, Residence: 4.1 + 0.05*n})
+	}
+	for _, c := range []struct {
+		loads []Waiting
+		below float64
+		want  bool
+	}{{flat, 40, false}, {flat, 50, false}, {queued, 40, true}, {queued, 24, false}, {prefill, 100, false}} {
+		if got := WaitsBelow(c.loads, c.below); got != c.want {
+			t.Errorf("16 slots or a growing prefill, %d loads up to %v: waits %v, want %v", len(c.loads), c.below, got, c.want)
+		}
+	}
+}
+
 func TestSlotsByTheServersMetrics(t *testing.T) {
 	seen := func(n, running, queued float64) Waiting {
 		return Waiting{Concurrency: n, TTFT: 1, Residence: 2, Running: loadgen.Known(running), Queued: loadgen.Known(queued)}

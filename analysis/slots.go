@@ -26,6 +26,7 @@ type Waiting struct {
 
 const (
 	queueShare = 0.10 // of the time in system spent waiting, from which a queue says how many are served
+	belowSlots = 0.9  // share of the slots up to which nothing waits
 	slotsApart = 1.15 // ratio of the loads that must agree
 )
 
@@ -55,6 +56,23 @@ func SeeSlots(loads []Waiting) *SlotsSeen {
 		seen, guess = s, s.At
 	}
 	return seen
+}
+
+// WaitsBelow reports whether at loads up to a concurrency requests wait for a tenth of
+// their time in system or more, beyond a prefill that goes on in a line as over the
+// loads of at most half as many. Two runs must show it: one may have been disturbed.
+func WaitsBelow(loads []Waiting, concurrency float64) bool {
+	seen := 0
+	for _, l := range loads {
+		if l.Concurrency > concurrency || l.Concurrency < 4 {
+			continue
+		}
+		p0, p1 := prefillLine(loads, (l.Concurrency/2+1)/belowSlots)
+		if l.TTFT-p0-p1*l.Concurrency > queueShare*l.Residence {
+			seen++
+		}
+	}
+	return seen >= 2
 }
 
 func slotsByMetrics(loads []Waiting) *SlotsSeen {
@@ -91,7 +109,7 @@ func prefillLine(loads []Waiting, slots float64) (p0, p1 float64) {
 		}
 	}
 	for _, l := range loads {
-		if l.TTFT > 0 && (l.Concurrency < 0.9*slots && !math.IsInf(slots, 1) || math.IsInf(slots, 1) && l.Concurrency <= second) {
+		if l.TTFT > 0 && (l.Concurrency < belowSlots*slots && !math.IsInf(slots, 1) || math.IsInf(slots, 1) && l.Concurrency <= second) {
 			n, t = append(n, l.Concurrency), append(t, l.TTFT)
 		}
 	}

@@ -305,9 +305,14 @@ func (e *evidence) curveInputs(keep func(i int) bool) []analysis.CurveInput {
 
 // slots is how many requests the server runs at once, nil where it does not show.
 func (e *evidence) slots() *analysis.SlotsSeen {
-	if e.slotsIn != nil {
-		return e.slotsIn[0]
+	if e.slotsIn == nil {
+		e.slotsIn = []*analysis.SlotsSeen{analysis.SeeSlots(e.waiting())}
 	}
+	return e.slotsIn[0]
+}
+
+// waiting is what the loads say of requests that wait.
+func (e *evidence) waiting() []analysis.Waiting {
 	var loads []analysis.Waiting
 	for i := range e.steps {
 		l := e.telling(i)
@@ -321,8 +326,7 @@ func (e *evidence) slots() *analysis.SlotsSeen {
 		}
 		loads = append(loads, w)
 	}
-	e.slotsIn = []*analysis.SlotsSeen{analysis.SeeSlots(loads)}
-	return e.slotsIn[0]
+	return loads
 }
 
 // between is by how much runs of one load differ: by the repeats, and by how close

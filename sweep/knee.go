@@ -120,6 +120,20 @@ func (e *evidence) uneven(near float64) bool {
 	return false
 }
 
+// bent reports whether the curve is one with a single bend, or with none up to the
+// largest load, although requests wait long before: a part of the server is full there,
+// throughput bends more than once, and a single bend comes to lie in between, whatever
+// its fit.
+func (e *evidence) bent(c analysis.Curve) bool {
+	if !c.Slots().IsKnown() && !c.KneeBeyond || e.slots() != nil {
+		return false
+	}
+	return analysis.WaitsBelow(e.waiting(), wellBelow*c.Knee.Or(c.ToConcurrency))
+}
+
+// wellBelow is the share of a knee below which nothing waits where it is the only one.
+const wellBelow = 0.8
+
 // widerCurve adds points where the ladder stopped for lack of gain and no curve tells
 // where: between the loads that bracket the knee, and at small loads where there are
 // too few points for a curve since the server changed.
@@ -257,6 +271,10 @@ func (e *evidence) gainLimit() analysis.Limit {
 	c := e.curve()
 	exact := analysis.GainLimit(c)
 	low, high, shown := e.kneeBracket(shownBy)
+	bent := e.bent(c)
+	if bent {
+		exact = analysis.Limit{BoundBy: RuleGain, Note: "requests wait for a part of the server before all of it is busy, so that throughput bends more than once"}
+	}
 	inside := func(at float64) bool { return !shown || at >= low && at <= high }
 	if exact.Confidence.IsKnown() && inside(c.Knee.Or(0)) {
 		return exact
@@ -274,7 +292,7 @@ func (e *evidence) gainLimit() analysis.Limit {
 	case shown:
 		l.Concurrency, l.Low, l.High, l.AtLeast = loadgen.Known(low), loadgen.Known(low), loadgen.Known(high), loadgen.Number{}
 	case !l.Reached():
-		if c.Model == "" && c.Chi2PerDof.IsKnown() && low > 0 { // no curve goes through the loads: they say no more than they have shown
+		if (bent || c.Model == "" && c.Chi2PerDof.IsKnown()) && low > 0 { // no curve goes through the loads: they say no more than they have shown
 			exact.Low, exact.AtLeast = loadgen.Known(low), loadgen.Known(low)
 		}
 		return exact
