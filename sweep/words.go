@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/capfind/capfind/analysis"
@@ -65,6 +66,9 @@ func (e *evidence) remarks(a *Answer) []string {
 	for _, c := range e.changes {
 		out = append(out, c.Sentence)
 	}
+	if loads := e.unsettledNear(a.Limit); len(loads) > 0 {
+		out = append(out, fmt.Sprintf("TTFT still rose when the runs at %s requests in flight ended: the server takes longer to settle than they lasted, and may bear less in the long run; see with `capfind soak`", strings.Join(loads, ", ")))
+	}
 	if b := e.between(); a.Limit != nil && b.Free > 0 && b.Restless() {
 		seen := percent(math.Round(b.Seen*100) / 100)
 		if wide(*a.Limit) {
@@ -74,6 +78,49 @@ func (e *evidence) remarks(a *Answer) []string {
 		}
 	}
 	return out
+}
+
+// unsettledNear are the loads around a limit at which the time to first token still
+// rose over the window of a run: at least two, and twice as many as those at which it
+// fell, for a speed that wanders does both.
+func (e *evidence) unsettledNear(l *analysis.Limit) []string {
+	if l == nil {
+		return nil
+	}
+	var rose []int
+	fell := 0
+	for i := range e.steps {
+		s := &e.steps[i]
+		if r := float64(s.Concurrency) / l.Concurrency.Or(0); r < 0.8 || r > 1.5 {
+			continue
+		}
+		switch change := risen(s); {
+		case change > 0 && !slices.Contains(rose, s.Concurrency):
+			rose = append(rose, s.Concurrency)
+		case change < 0:
+			fell++
+		}
+	}
+	if len(rose) < 2 || len(rose) < 2*fell {
+		return nil
+	}
+	slices.Sort(rose)
+	out := make([]string, len(rose))
+	for i, n := range rose {
+		out[i] = strconv.Itoa(n)
+	}
+	return out
+}
+
+// risen is by which share the TTFT of a step changed over its window, 0 where it was
+// steady or is unknown.
+func risen(s *analysis.Step) float64 {
+	for _, c := range s.Validity {
+		if c.Check == "ttft_trend" && !c.OK {
+			return c.Value.Or(0)
+		}
+	}
+	return 0
 }
 
 // wide reports whether an interval is wider than the search goes on for.

@@ -1,6 +1,7 @@
 package sweep
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/capfind/capfind/analysis"
@@ -48,6 +49,29 @@ func TestUnlikeRunsInWords(t *testing.T) {
 		a := &Answer{Limit: &analysis.Limit{Concurrency: loadgen.Known(28), Low: loadgen.Known(tt.low), High: loadgen.Known(tt.high)}}
 		if got := e.remarks(a); len(got) != 1 || got[0] != tt.want {
 			t.Errorf("%v-%v: %q, want %q", tt.low, tt.high, got, tt.want)
+		}
+	}
+}
+
+func TestUnsettledRunsInWords(t *testing.T) {
+	step := func(n int, change float64) analysis.Step {
+		return analysis.Step{Concurrency: n, Validity: []analysis.Check{{Check: "ttft_trend", Value: loadgen.Known(change), OK: change == 0}}}
+	}
+	limit := &analysis.Limit{Concurrency: loadgen.Known(80)}
+	for _, tt := range []struct {
+		steps []analysis.Step
+		limit *analysis.Limit
+		want  []string
+	}{
+		{[]analysis.Step{step(91, 0.3), step(82, 0.6), step(91, 0.2), step(70, 0)}, limit, []string{"82", "91"}},
+		{[]analysis.Step{step(91, 0.3), step(82, 0.6)}, nil, nil},
+		{[]analysis.Step{step(91, 0.3), step(82, 0)}, limit, nil},
+		{[]analysis.Step{step(91, 0.3), step(82, 0.6), step(84, -0.3), step(85, -0.2)}, limit, nil},
+		{[]analysis.Step{step(91, 0.3), step(20, 0.6), step(200, 0.6)}, limit, nil},
+	} {
+		e := &evidence{steps: tt.steps}
+		if got := e.unsettledNear(tt.limit); !slices.Equal(got, tt.want) {
+			t.Errorf("%v: %v, want %v", tt.steps, got, tt.want)
 		}
 	}
 }

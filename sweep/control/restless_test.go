@@ -1,6 +1,8 @@
 package control_test
 
 import (
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -53,4 +55,20 @@ func TestIntervalsOfAServerThatWanders(t *testing.T) {
 			}
 		}
 	}
+}
+
+// Behind a balancer that deals out in turn a small replica's queue takes many response
+// times to build up: who reads the answer has to know that the runs were too short.
+func TestReplicaThatFillsSlowly(t *testing.T) {
+	for _, w := range simserver.Uneven() {
+		if w.Name != "one of 3 small, round_robin, 28 slots" {
+			continue
+		}
+		r := answerOf(t, w, 1, nil)
+		if !slices.ContainsFunc(r.Warnings, func(s string) bool { return strings.Contains(s, "TTFT still rose when the runs at") }) {
+			t.Errorf("%q: not a word of runs that were too short: %q", r.Sentence, r.Warnings)
+		}
+		return
+	}
+	t.Fatal("no such server")
 }
