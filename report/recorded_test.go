@@ -82,6 +82,25 @@ func TestReplayedPage(t *testing.T) {
 			t.Errorf("%q %d times", text, n)
 		}
 	}
+	// At 1.5 x a second of the run is 1.5 s of the trace, from 40 s on; all twenty hold.
+	for _, text := range []string{"time since the first recorded request (s)", "Each point is 1.5 s of the trace. p95 TTFT ≤ 500 ms held in 20 of 20.", "p95 TTFT ≤ 500 ms held in 0 of 20.", "Each point is 1.6 s of the trace.<"} {
+		if !strings.Contains(times, text) {
+			t.Errorf("no %q", text)
+		}
+	}
+	c := newView(replayed(), testWords(t, English), false).timeChart(2, stepPanels[0])
+	if p := c.series[0].points; p[0].x != 40.75 || p[19].x != 69.25 || c.x.min != 40 || c.x.ticks[0].at != 40 {
+		t.Errorf("from %v to %v, axis %+v", p[0].x, p[19].x, c.x)
+	}
+	sessions := replayed()
+	sessions.Config["replay"] = map[string]any{"speedup": "sessions"}
+	if p := newView(sessions, testWords(t, English), false).timeChart(2, stepPanels[0]).series[0].points; p[0].x != 40.5 || p[19].x != 59.5 {
+		t.Errorf("more sessions: from %v to %v", p[0].x, p[19].x)
+	}
+	sessions.Steps[2].Runs = 2
+	if c := newView(sessions, testWords(t, English), false).timeChart(2, stepPanels[0]); c.series[0].points[0].x != 0.5 || !strings.Contains(c.x.label, "the step began") {
+		t.Errorf("two runs: from %v, %s", c.series[0].points[0].x, c.x.label)
+	}
 	if strings.Contains(times, "1.4 x") {
 		t.Error("a probe that tells nothing has its own charts")
 	}
@@ -95,16 +114,27 @@ func TestReplayedPage(t *testing.T) {
 		t.Error(part)
 	}
 	all.Headroom.Arrivals = nil
-	if v := newView(all, mustWords(t), false); v.recorded() != nil {
+	if v := newView(all, testWords(t, English), false); v.recorded() != nil {
 		t.Error("a section of nothing")
 	}
 }
 
-func mustWords(t *testing.T) words {
-	t.Helper()
-	w, err := dictionary(English)
-	if err != nil {
-		t.Fatal(err)
+// Times are labelled in the unit that their ticks are round in.
+func TestTimeAxis(t *testing.T) {
+	w := testWords(t, English)
+	for _, c := range []struct {
+		from, end          float64
+		label, first, last string
+		ticks              int
+	}{
+		{0, 0.4, "time since start (s)", "0", "0.4", 5}, {0, 25, "time since start (s)", "0", "25", 6}, {0, 100, "time since start (s)", "0", "90", 7},
+		{0, 600, "time since start (min)", "0", "10", 6}, {3000, 3600, "time since start (min)", "50", "60", 6}, {0, 6 * 3600, "time since start (h)", "0", "6", 7},
+		{0, 30 * 86400, "time since start (d)", "0", "30", 7}, {0, 0, "time since start (s)", "0", "0", 1},
+	} {
+		a := w.timeAxis("axis.time", c.from, c.end)
+		last := len(a.ticks) - 1
+		if a.label != c.label || last < 0 || a.ticks[0].text != c.first || a.ticks[last].text != c.last || len(a.ticks) != c.ticks || a.min != c.from || a.max <= c.end && c.end > 0 {
+			t.Errorf("from %v to %v: %+v", c.from, c.end, a)
+		}
 	}
-	return w
 }
