@@ -557,10 +557,4 @@ func TestSeriesOfRecordedTraffic(t *testing.T) {
 			t.Errorf("%v at %v x: slices of %v s, want %v", c.span, c.speed, got, c.want)
 		}
 	}
-	for span, want := range map[time.Duration]time.Duration{0: time.Millisecond, time.Minute: time.Second, time.Minute + 1: 2 * time.Second, 47 * time.Minute: time.Minute,
-		100 * time.Hour: 2 * time.Hour, 31 * 24 * time.Hour: 24 * time.Hour, 70 * 24 * time.Hour: 48 * time.Hour} {
-		if got := RoundStretch(span, 60); got != want {
-			t.Errorf("%v in 60: %v, want %v", span, got, want)
-		}
-	}
 }

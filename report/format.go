@@ -65,10 +65,10 @@ func seconds(n analysis.Number) string {
 	}
 }
 
-// lasting writes a time that may be long: "2.5 s", "1h20m0s".
+// lasting writes a moment of something long: "2.5 s", "1h20m0s".
 func lasting(s float64) string {
 	if s < 120 {
-		return seconds(number(s))
+		return strconv.FormatFloat(s, 'g', 3, 64) + " s"
 	}
 	return time.Duration(math.Round(s) * float64(time.Second)).String()
 }

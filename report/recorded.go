@@ -3,6 +3,7 @@ package report
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"time"
 
@@ -62,8 +63,11 @@ func (v *view) queueTable() *table {
 			basis = v.w.say("recorded.beyond")
 		}
 		speed := number(q.Speed)
-		t.Rows = append(t.Rows, tableRow{Step: -1, Cells: []cell{num(speed, v.w.say("load.speed", loadNumber(q.Speed))), num(number(float64(q.Peak)), count(q.Peak)),
-			num(number(q.Mean), figure(number(q.Mean))), num(number(q.AtSeconds), seconds(number(q.AtSeconds))), str(basis)}})
+		t.Rows = append(t.Rows, tableRow{Step: -1, Cells: []cell{num(speed, v.w.say("load.speed", plain(q.Speed))), num(number(float64(q.Peak)), count(q.Peak)),
+			num(number(q.Mean), figure(number(q.Mean))), num(number(q.AtSeconds), lasting(q.AtSeconds)), str(basis)}})
+	}
+	if !slices.ContainsFunc(v.r.Headroom.Queue, func(q sweep.Simulated) bool { return q.Beyond }) {
+		t.without(v.w.say("col.basis"))
 	}
 	return filled(t)
 }
@@ -152,25 +156,42 @@ type bound struct {
 
 // bounds are the requirements on a metric.
 func (v *view) bounds(metric string) []bound {
-	var out []bound
-	add := func(statistic, text any) {
-		if d, err := time.ParseDuration(fmt.Sprint(text)); err == nil && d > 0 {
-			name, ok := statistic.(string)
-			if !ok || name == "" {
-				name = "mean"
-			}
-			words := v.w.say("mark.atMost", v.w.say("stat."+name)+" "+strings.ToUpper(metric), seconds(number(d.Seconds())))
-			out = append(out, bound{name, words, d})
-		}
+	out := v.objectives(metric)
+	if metric == "ttft" {
+		out = v.bound(out, metric, v.statistic(), v.config("stop", "max_ttft"))
 	}
+	return out
+}
+
+// objectives are those of stop.slo alone.
+func (v *view) objectives(metric string) []bound {
+	var out []bound
 	list, _ := v.config("stop", "slo").([]any)
 	for _, x := range list {
 		if slo, ok := x.(map[string]any); ok && slo["metric"] == metric {
-			add(slo["statistic"], slo["max"])
+			out = v.bound(out, metric, slo["statistic"], slo["max"])
 		}
 	}
-	if metric == "ttft" {
-		add(v.statistic(), v.config("stop", "max_ttft"))
-	}
 	return out
+}
+
+// bound adds a requirement as the configuration has it, where it is one.
+func (v *view) bound(to []bound, metric string, statistic, most any) []bound {
+	d, err := time.ParseDuration(fmt.Sprint(most))
+	if err != nil || d <= 0 {
+		return to
+	}
+	name, ok := statistic.(string)
+	if !ok || name == "" {
+		name = "mean"
+	}
+	words := v.w.say("mark.atMost", v.w.say("stat."+name)+" "+strings.ToUpper(metric), seconds(number(d.Seconds())))
+	return append(to, bound{name, words, d})
+}
+
+// objective draws the requirements of stop.slo on a metric into a chart in seconds.
+func (v *view) objective(c *chart, metric string) {
+	for _, b := range v.objectives(metric) {
+		c.across = append(c.across, level{at: b.most.Seconds(), text: b.text})
+	}
 }

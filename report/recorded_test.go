@@ -13,6 +13,7 @@ import (
 func replayed() *sweep.Result {
 	step := func(speed, late float64, phase analysis.Phase, stop *analysis.Stop) analysis.Step {
 		s := analysis.Step{Concurrency: 4096, Phase: phase, Runs: 1, NumPrompts: 155, Speed: number(speed), RequestRate: number(3 * speed), VerdictBasis: analysis.BasisWhole, Stop: stop}
+		s.Whole.TTFT = analysis.Dist{Mean: number(late / 2), P95: number(late), N: 155}
 		s.Whole.Completed, s.Whole.SuccessRate, s.Whole.RequestThroughput = 155, number(1), number(3*speed)
 		for i := range 20 {
 			s.Series = append(s.Series, analysis.Slice{AtSeconds: float64(i) + 0.5, InFlight: number(2 * speed), ArrivalRate: number(3 * speed), RequestRate: number(3 * speed),
@@ -73,6 +74,12 @@ func TestReplayedPage(t *testing.T) {
 	if last := rows[len(rows)-1]; !strings.Contains(last, ">120<") || !strings.Contains(last, "uncertain") || strings.Contains(rows[len(rows)-2], "uncertain") {
 		t.Errorf("rows %q", rows[len(rows)-2:])
 	}
+	if steps := section(b.String(), `aria-labelledby="h-steps"`, "</section>"); !strings.Contains(steps, "Output (tok/s)") || strings.Contains(steps, "Efficiency") {
+		t.Error("throughput per unit of the cap is shown")
+	}
+	if c := newView(replayed(), testWords(t, English), false).ttft(); c == nil || len(c.across) != 1 || c.across[0].at != 500 || c.across[0].text != "p95 TTFT ≤ 500 ms" {
+		t.Errorf("TTFT over speed: %+v", c)
+	}
 	times := section(b.String(), `aria-labelledby="h-time"`, "</section>")
 	if n := strings.Count(times, "<details open>"); n != 2 {
 		t.Errorf("%d steps are open", n)
@@ -103,6 +110,11 @@ func TestReplayedPage(t *testing.T) {
 	}
 	if strings.Contains(times, "1.4 x") {
 		t.Error("a probe that tells nothing has its own charts")
+	}
+	known := replayed()
+	known.Headroom.Queue = known.Headroom.Queue[:2]
+	if q := newView(known, testWords(t, English), false).queueTable(); len(q.Head) != 4 || len(q.Rows[0].Cells) != 4 {
+		t.Errorf("all was seen in the runs, and it is said of each: %q", q.Head)
 	}
 	all := replayed()
 	all.Headroom.Piece.Of, all.Headroom.Queue, all.Headroom.Arrivals = 155, nil, all.Headroom.Arrivals[:3]

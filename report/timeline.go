@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/capfind/capfind/analysis"
+	"github.com/capfind/capfind/loadgen"
 )
 
 // stepTime is one step over its own time.
@@ -100,7 +101,7 @@ func (v *view) timeChart(i int, p stepPanel) *chart {
 // timeAxis runs from a moment to just beyond another one, both in seconds. It is
 // labelled in the unit of its ticks, which are a round stretch of time apart.
 func (w words) timeAxis(key string, from, end float64) axis {
-	between := analysis.RoundStretch(time.Duration((end-from)*float64(time.Second)), 7)
+	between := loadgen.RoundStretch(time.Duration((end-from)*float64(time.Second)), 7)
 	unit, name := unitOf(between)
 	a := axis{label: w.say(key, w.say(name)), min: from, max: math.Max(end+0.01*(end-from), from+1e-9)}
 	for i := math.Ceil(from / between.Seconds()); i*between.Seconds() <= a.max; i++ {
@@ -122,10 +123,10 @@ func unitOf(d time.Duration) (time.Duration, string) {
 	return time.Second, "unit.second"
 }
 
-// stretch writes a round length of time: "30 s", "5 min".
+// stretch writes a length of time in one unit: "30 s", "5 min".
 func (w words) stretch(d time.Duration) string {
 	unit, name := unitOf(d)
-	return plain(float64(d)/float64(unit)) + " " + w.say(name)
+	return strconv.FormatFloat(float64(d)/float64(unit), 'g', 3, 64) + " " + w.say(name)
 }
 
 // mostPoints bounds a line over time: more than the picture has pixels says

@@ -3,6 +3,7 @@ package report
 import (
 	"io"
 	"math"
+	"time"
 
 	"github.com/capfind/capfind/loadgen/trace"
 )
@@ -25,7 +26,11 @@ func TracePicture(to io.Writer, d *trace.Description, title, subtitle string) er
 
 func arrivals(w words, d *trace.Description) *chart {
 	c := &chart{id: "arrivals", title: w.say("chart.arrivals")}
-	line := series{name: w.say("series.arrivals"), style: blue.bare(), kind: curve}
+	name := w.say("series.arrivals")
+	if len(d.Arrivals) > 1 {
+		name = w.say("series.arrivalsBy", w.stretch(time.Duration((d.Arrivals[1].AtSeconds-d.Arrivals[0].AtSeconds)*float64(time.Second))))
+	}
+	line := series{name: name, style: blue.bare(), kind: curve}
 	for _, a := range d.Arrivals {
 		line.points = append(line.points, datum{x: a.AtSeconds, y: a.Rate, step: -1})
 	}
