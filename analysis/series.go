@@ -25,7 +25,8 @@ type Slice struct {
 const seriesSlices = 60
 
 // series cuts the runs into about sixty slices of equal length, fewer where
-// there are few requests, with gaps between runs left out.
+// there are few requests, with gaps between runs left out. Those of recorded traffic
+// are a round stretch of the time in which it was recorded: a second, five minutes.
 func series(runs []loadgen.Run) []Slice {
 	var span time.Duration
 	n := 0
@@ -36,7 +37,11 @@ func series(runs []loadgen.Run) []Slice {
 	if span <= 0 || n == 0 {
 		return nil
 	}
-	width := span / time.Duration(min(seriesSlices, max(1, n/2)))
+	most := min(seriesSlices, max(1, n/2))
+	width := span / time.Duration(most)
+	if a := runs[0].Load.Arrivals; a != nil {
+		width = time.Duration(float64(loadgen.RoundStretch(time.Duration(float64(span)*a.Pace()), most)) / a.Pace())
+	}
 	var out []Slice
 	for i := range runs {
 		offset := max(0, runs[i].Started.Sub(runs[0].Started))

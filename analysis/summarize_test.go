@@ -537,3 +537,24 @@ func TestSeriesAndBinsAddUp(t *testing.T) {
 		t.Errorf("%d of %d values are in the histogram", binned, s.Verdict().TTFT.N)
 	}
 }
+
+// Slices of recorded traffic are a round stretch of the time in which it was recorded,
+// whatever its speed.
+func TestSeriesOfRecordedTraffic(t *testing.T) {
+	for _, c := range []struct {
+		span  time.Duration
+		speed float64
+		own   bool
+		want  float64 // seconds of the run
+	}{{50 * time.Minute, 1, false, 60}, {50 * time.Minute, 2.5, false, 300 / 2.5}, {50 * time.Minute, 2.5, true, 60}, {50 * time.Second, 0.3, false, 0.5 / 0.3}} {
+		r := loadgen.Run{Elapsed: c.span, Load: loadgen.Load{Arrivals: &loadgen.Arrivals{Speed: c.speed, OwnPace: c.own}}}
+		for i := range 200 {
+			at := c.span * time.Duration(i) / 200
+			r.Samples = append(r.Samples, loadgen.Sample{Intended: at, Sent: at, End: at + time.Millisecond, WasSent: true})
+		}
+		s := Summarize([]loadgen.Run{r}, Options{})
+		if got := 2 * s.Series[0].AtSeconds; math.Abs(got-c.want) > 1e-6 {
+			t.Errorf("%v at %v x: slices of %v s, want %v", c.span, c.speed, got, c.want)
+		}
+	}
+}

@@ -61,10 +61,18 @@ type Arrivals struct {
 
 // due is when a request is due, at the load's speed.
 func (a *Arrivals) due(i int) time.Duration {
-	if a.Speed > 0 && !a.OwnPace {
-		return time.Duration(float64(a.At[i]) / a.Speed)
+	if pace := a.Pace(); pace != 1 {
+		return time.Duration(float64(a.At[i]) / pace)
 	}
 	return a.At[i]
+}
+
+// Pace is how many seconds of At pass in one.
+func (a *Arrivals) Pace() float64 {
+	if a.Speed > 0 && !a.OwnPace {
+		return a.Speed
+	}
+	return 1
 }
 
 // prompt is which prompt a request is, from the load's first one on.

@@ -133,6 +133,7 @@ func (v *view) ttft() *chart {
 	if t, ok := v.threshold("ttft").Value(); ok {
 		c.across = append(c.across, level{at: t, text: v.w.say("mark.threshold", v.w.say("stat."+v.statistic()), seconds(number(t)))})
 	}
+	v.objective(c, "ttft")
 	v.annotate(c)
 	v.inUnit(c, "TTFT")
 	c.reading = v.readTTFT()
@@ -154,6 +155,7 @@ func (v *view) tpot() *chart {
 	if c.empty() {
 		return nil
 	}
+	v.objective(c, "tpot")
 	v.annotate(c)
 	v.inUnit(c, v.w.say("axis.perToken"))
 	c.reading = v.readTPOT()
@@ -188,9 +190,17 @@ func (v *view) tradeoff() *chart {
 	}
 	_, high := extent(xs)
 	c.x = linearAxis(v.w.say("axis.throughput"), 0, high)
+	v.objective(c, "e2e")
 	v.inUnit(c, "E2E")
 	c.spareLabels()
-	c.reading = v.w.say(map[bool]string{true: "read.tradeoffRate", false: "read.tradeoff"}[v.open])
+	switch {
+	case v.speed:
+		c.reading = v.w.say("read.tradeoffSpeed")
+	case v.open:
+		c.reading = v.w.say("read.tradeoffRate")
+	default:
+		c.reading = v.w.say("read.tradeoff")
+	}
 	return c
 }
 

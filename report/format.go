@@ -4,6 +4,7 @@ import (
 	"math"
 	"strconv"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -62,6 +63,14 @@ func seconds(n analysis.Number) string {
 	default:
 		return significant(v) + " s"
 	}
+}
+
+// lasting writes a moment of something long: "2.5 s", "1h20m0s".
+func lasting(s float64) string {
+	if s < 120 {
+		return strconv.FormatFloat(s, 'g', 3, 64) + " s"
+	}
+	return time.Duration(math.Round(s) * float64(time.Second)).String()
 }
 
 // percent writes a share of 1 as a percentage.

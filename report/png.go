@@ -287,7 +287,11 @@ func (d drawing) Plot(cv draw.Canvas, p *plot.Plot) {
 		if l.under || cv.Max.Y-at < 20 {
 			align, up = draw.YTop, -4
 		}
-		cv.FillText(textStyle(pngFont, ink, stdfont.WeightNormal, draw.XLeft, align), vg.Point{X: cv.Min.X + 8, Y: at + up}, latin(l.text))
+		sty := textStyle(pngFont, ink, stdfont.WeightNormal, draw.XLeft, align)
+		behind := rectangle(cv.Min.X+5, at+up/2, cv.Min.X+11+sty.Width(latin(l.text)), at+up*4.5)
+		cv.SetColor(color.NRGBA{255, 255, 255, 215}) // legible across a line
+		cv.Fill(behind)
+		cv.FillText(sty, vg.Point{X: cv.Min.X + 8, Y: at + up}, latin(l.text))
 	}
 }
 

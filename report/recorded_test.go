@@ -13,6 +13,7 @@ import (
 func replayed() *sweep.Result {
 	step := func(speed, late float64, phase analysis.Phase, stop *analysis.Stop) analysis.Step {
 		s := analysis.Step{Concurrency: 4096, Phase: phase, Runs: 1, NumPrompts: 155, Speed: number(speed), RequestRate: number(3 * speed), VerdictBasis: analysis.BasisWhole, Stop: stop}
+		s.Whole.TTFT = analysis.Dist{Mean: number(late / 2), P95: number(late), N: 155}
 		s.Whole.Completed, s.Whole.SuccessRate, s.Whole.RequestThroughput = 155, number(1), number(3*speed)
 		for i := range 20 {
 			s.Series = append(s.Series, analysis.Slice{AtSeconds: float64(i) + 0.5, InFlight: number(2 * speed), ArrivalRate: number(3 * speed), RequestRate: number(3 * speed),
@@ -73,6 +74,12 @@ func TestReplayedPage(t *testing.T) {
 	if last := rows[len(rows)-1]; !strings.Contains(last, ">120<") || !strings.Contains(last, "uncertain") || strings.Contains(rows[len(rows)-2], "uncertain") {
 		t.Errorf("rows %q", rows[len(rows)-2:])
 	}
+	if steps := section(b.String(), `aria-labelledby="h-steps"`, "</section>"); !strings.Contains(steps, "Output (tok/s)") || strings.Contains(steps, "Efficiency") {
+		t.Error("throughput per unit of the cap is shown")
+	}
+	if c := newView(replayed(), testWords(t, English), false).ttft(); c == nil || len(c.across) != 1 || c.across[0].at != 500 || c.across[0].text != "p95 TTFT ≤ 500 ms" {
+		t.Errorf("TTFT over speed: %+v", c)
+	}
 	times := section(b.String(), `aria-labelledby="h-time"`, "</section>")
 	if n := strings.Count(times, "<details open>"); n != 2 {
 		t.Errorf("%d steps are open", n)
@@ -82,8 +89,32 @@ func TestReplayedPage(t *testing.T) {
 			t.Errorf("%q %d times", text, n)
 		}
 	}
+	// At 1.5 x a second of the run is 1.5 s of the trace, from 40 s on; all twenty hold.
+	for _, text := range []string{"time since the first recorded request (s)", "Each point is 1.5 s of the trace. p95 TTFT ≤ 500 ms held in 20 of 20.", "p95 TTFT ≤ 500 ms held in 0 of 20.", "Each point is 1.6 s of the trace.<"} {
+		if !strings.Contains(times, text) {
+			t.Errorf("no %q", text)
+		}
+	}
+	c := newView(replayed(), testWords(t, English), false).timeChart(2, stepPanels[0])
+	if p := c.series[0].points; p[0].x != 40.75 || p[19].x != 69.25 || c.x.min != 40 || c.x.ticks[0].at != 40 {
+		t.Errorf("from %v to %v, axis %+v", p[0].x, p[19].x, c.x)
+	}
+	sessions := replayed()
+	sessions.Config["replay"] = map[string]any{"speedup": "sessions"}
+	if p := newView(sessions, testWords(t, English), false).timeChart(2, stepPanels[0]).series[0].points; p[0].x != 40.5 || p[19].x != 59.5 {
+		t.Errorf("more sessions: from %v to %v", p[0].x, p[19].x)
+	}
+	sessions.Steps[2].Runs = 2
+	if c := newView(sessions, testWords(t, English), false).timeChart(2, stepPanels[0]); c.series[0].points[0].x != 0.5 || !strings.Contains(c.x.label, "the step began") {
+		t.Errorf("two runs: from %v, %s", c.series[0].points[0].x, c.x.label)
+	}
 	if strings.Contains(times, "1.4 x") {
 		t.Error("a probe that tells nothing has its own charts")
+	}
+	known := replayed()
+	known.Headroom.Queue = known.Headroom.Queue[:2]
+	if q := newView(known, testWords(t, English), false).queueTable(); len(q.Head) != 4 || len(q.Rows[0].Cells) != 4 {
+		t.Errorf("all was seen in the runs, and it is said of each: %q", q.Head)
 	}
 	all := replayed()
 	all.Headroom.Piece.Of, all.Headroom.Queue, all.Headroom.Arrivals = 155, nil, all.Headroom.Arrivals[:3]
@@ -95,16 +126,27 @@ func TestReplayedPage(t *testing.T) {
 		t.Error(part)
 	}
 	all.Headroom.Arrivals = nil
-	if v := newView(all, mustWords(t), false); v.recorded() != nil {
+	if v := newView(all, testWords(t, English), false); v.recorded() != nil {
 		t.Error("a section of nothing")
 	}
 }
 
-func mustWords(t *testing.T) words {
-	t.Helper()
-	w, err := dictionary(English)
-	if err != nil {
-		t.Fatal(err)
+// Times are labelled in the unit that their ticks are round in.
+func TestTimeAxis(t *testing.T) {
+	w := testWords(t, English)
+	for _, c := range []struct {
+		from, end          float64
+		label, first, last string
+		ticks              int
+	}{
+		{0, 0.4, "time since start (s)", "0", "0.4", 5}, {0, 25, "time since start (s)", "0", "25", 6}, {0, 100, "time since start (s)", "0", "90", 7},
+		{0, 600, "time since start (min)", "0", "10", 6}, {3000, 3600, "time since start (min)", "50", "60", 6}, {0, 6 * 3600, "time since start (h)", "0", "6", 7},
+		{0, 30 * 86400, "time since start (d)", "0", "30", 7}, {0, 0, "time since start (s)", "0", "0", 1},
+	} {
+		a := w.timeAxis("axis.time", c.from, c.end)
+		last := len(a.ticks) - 1
+		if a.label != c.label || last < 0 || a.ticks[0].text != c.first || a.ticks[last].text != c.last || len(a.ticks) != c.ticks || a.min != c.from || a.max <= c.end && c.end > 0 {
+			t.Errorf("from %v to %v: %+v", c.from, c.end, a)
+		}
 	}
-	return w
 }

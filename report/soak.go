@@ -31,12 +31,8 @@ func (v *view) soakCharts() []*chart {
 	if a == nil || len(a.Slices) < 3 {
 		return nil
 	}
-	unit, per := "axis.timeSeconds", 1.0
 	last := a.Slices[len(a.Slices)-1]
 	end := last.AtSeconds + last.Seconds
-	if end > 7200 {
-		unit, per = "axis.timeMinutes", 60
-	}
 	var out []*chart
 	for _, p := range soakPanels {
 		c := &chart{id: p.key[len("chart."):], title: v.w.say(p.key)}
@@ -50,13 +46,13 @@ func (v *view) soakCharts() []*chart {
 			}
 			any = any || y != 0
 			at := s.AtSeconds + s.Seconds/2
-			line.points = append(line.points, datum{x: at / per, y: y * p.scale, step: -1, text: p.show(number(y)), xText: seconds(number(at))})
+			line.points = append(line.points, datum{x: at, y: y * p.scale, step: -1, text: p.show(number(y)), xText: lasting(at)})
 		}
 		if len(line.points) < 2 || !any {
 			continue
 		}
 		c.add(line)
-		c.x = timeAxis(v.w.say(unit), end/per)
+		c.x = v.w.timeAxis("axis.runTime", 0, end)
 		_, high := extent(c.values())
 		c.y = linearAxis(v.w.say(p.axis), 0, high)
 		out = append(out, c)

@@ -3,6 +3,7 @@ package report
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"sort"
 	"strings"
 
@@ -40,7 +41,19 @@ func (v *view) stepTable() *table {
 			v.statCell(f.TPOT, "mean"), v.statCell(f.E2E, "mean"), str(v.stepVerdict(s) + v.w.say("step.basis", v.w.name("basis", string(basis)))),
 		}})
 	}
+	if v.open { // per unit of a cap on what is in flight means nothing
+		t.without(v.w.say("col.efficiency"))
+	}
 	return t
+}
+
+// without leaves a column out.
+func (t *table) without(head string) {
+	i := slices.Index(t.Head, head)
+	t.Head = slices.Delete(t.Head, i, i+1)
+	for r := range t.Rows {
+		t.Rows[r].Cells = slices.Delete(t.Rows[r].Cells, i, i+1)
+	}
 }
 
 func (v *view) stepTone(s *analysis.Step) string {

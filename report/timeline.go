@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/capfind/capfind/analysis"
+	"github.com/capfind/capfind/loadgen"
 )
 
 // stepTime is one step over its own time.
@@ -31,7 +32,7 @@ func (v *view) timeGroups() []stepTime {
 		var charts []*chart
 		for _, p := range stepPanels {
 			if c := v.timeChart(i, p); c != nil {
-				v.demands(c, p)
+				v.demands(c, p, s)
 				charts = append(charts, c)
 			}
 		}
@@ -73,12 +74,12 @@ func (v *view) timeChart(i int, p stepPanel) *chart {
 	s := &v.r.Steps[i]
 	c := &chart{id: strings.TrimPrefix(p.key, "chart.") + "-" + strconv.Itoa(i), title: v.w.say(p.key)}
 	line := series{name: v.w.say(p.axis), style: p.style.bare(), kind: curve}
-	end := 0.0
+	clock, end := v.clock(s), 0.0
 	for j := range s.Series {
-		at := s.Series[j].AtSeconds
+		at := clock.at(s.Series[j].AtSeconds)
 		end = math.Max(end, at)
 		if y, ok := p.take(&s.Series[j]).Value(); ok {
-			line.points = append(line.points, datum{x: at, y: y * p.scale, step: -1, text: p.show(number(y)), xText: seconds(number(at))})
+			line.points = append(line.points, datum{x: at, y: y * p.scale, step: -1, text: p.show(number(y)), xText: lasting(at)})
 		}
 	}
 	if len(line.points) < 2 {
@@ -86,9 +87,9 @@ func (v *view) timeChart(i int, p stepPanel) *chart {
 	}
 	c.add(line)
 	if s.Window != nil && s.Runs <= 1 {
-		c.bands = append(c.bands, band{from: s.Window.FromSeconds, to: s.Window.ToSeconds, style: window, text: v.w.say("mark.window")})
+		c.bands = append(c.bands, band{from: clock.at(s.Window.FromSeconds), to: clock.at(s.Window.ToSeconds), style: window, text: v.w.say("mark.window")})
 	}
-	c.x = timeAxis(v.w.say("axis.stepTime"), end)
+	c.x = v.w.timeAxis(clock.axis, clock.from, end)
 	_, high := extent(c.values())
 	c.y = linearAxis(v.w.say(p.axis), 0, high)
 	if p.key == "chart.flight" {
@@ -97,22 +98,35 @@ func (v *view) timeChart(i int, p stepPanel) *chart {
 	return c
 }
 
-// timeAxis runs from 0 to just beyond the end of a line.
-func timeAxis(label string, end float64) axis {
-	a := linearAxis(label, 0, end)
-	a.max = math.Max(end*1.01, 1e-9)
-	a.ticks = within(a.ticks, a.max)
+// timeAxis runs from a moment to just beyond another one, both in seconds. It is
+// labelled in the unit of its ticks, which are a round stretch of time apart.
+func (w words) timeAxis(key string, from, end float64) axis {
+	between := loadgen.RoundStretch(time.Duration((end-from)*float64(time.Second)), 7)
+	unit, name := unitOf(between)
+	a := axis{label: w.say(key, w.say(name)), min: from, max: math.Max(end+0.01*(end-from), from+1e-9)}
+	for i := math.Ceil(from / between.Seconds()); i*between.Seconds() <= a.max; i++ {
+		a.ticks = append(a.ticks, tick{i * between.Seconds(), plain(i * float64(between) / float64(unit))})
+	}
 	return a
 }
 
-func within(ticks []tick, top float64) []tick {
-	var out []tick
-	for _, t := range ticks {
-		if t.at <= top {
-			out = append(out, t)
-		}
+// unitOf is the unit in which people count a time, and its key in the dictionaries.
+func unitOf(d time.Duration) (time.Duration, string) {
+	switch {
+	case d >= 24*time.Hour:
+		return 24 * time.Hour, "unit.day"
+	case d >= time.Hour:
+		return time.Hour, "unit.hour"
+	case d >= time.Minute:
+		return time.Minute, "unit.minute"
 	}
-	return out
+	return time.Second, "unit.second"
+}
+
+// stretch writes a length of time in one unit: "30 s", "5 min".
+func (w words) stretch(d time.Duration) string {
+	unit, name := unitOf(d)
+	return strconv.FormatFloat(float64(d)/float64(unit), 'g', 3, 64) + " " + w.say(name)
 }
 
 // mostPoints bounds a line over time: more than the picture has pixels says
@@ -166,7 +180,7 @@ func (v *view) telemetryCharts(points []analysis.TelemetryPoint) []*chart {
 			continue // a share of nothing, such as the cache of a server that counts none
 		}
 		end := points[len(points)-1].At.Sub(start).Seconds()
-		c.x = timeAxis(v.w.say("axis.time"), end)
+		c.x = v.w.timeAxis("axis.time", 0, end)
 		_, high := extent(c.values())
 		c.y = countAxis(v.w.say(g.label), high)
 		if g.label == "axis.percent" {
@@ -193,7 +207,7 @@ func thin(points []analysis.TelemetryPoint, start time.Time, take func(*analysis
 		if n == 0 {
 			continue
 		}
-		d := datum{x: at / n, y: sum / n, step: -1, text: significant(sum / n), xText: seconds(number(at / n))}
+		d := datum{x: at / n, y: sum / n, step: -1, text: significant(sum / n), xText: lasting(at / n)}
 		if percentage {
 			d.text += " %"
 		}

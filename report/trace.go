@@ -3,6 +3,7 @@ package report
 import (
 	"io"
 	"math"
+	"time"
 
 	"github.com/capfind/capfind/loadgen/trace"
 )
@@ -25,22 +26,22 @@ func TracePicture(to io.Writer, d *trace.Description, title, subtitle string) er
 
 func arrivals(w words, d *trace.Description) *chart {
 	c := &chart{id: "arrivals", title: w.say("chart.arrivals")}
-	per, unit := 1.0, "axis.traceSeconds"
-	if d.SpanSeconds > 7200 {
-		per, unit = 60, "axis.traceMinutes"
+	name := w.say("series.arrivals")
+	if len(d.Arrivals) > 1 {
+		name = w.say("series.arrivalsBy", w.stretch(time.Duration((d.Arrivals[1].AtSeconds-d.Arrivals[0].AtSeconds)*float64(time.Second))))
 	}
-	line := series{name: w.say("series.arrivals"), style: blue.bare(), kind: curve}
+	line := series{name: name, style: blue.bare(), kind: curve}
 	for _, a := range d.Arrivals {
-		line.points = append(line.points, datum{x: a.AtSeconds / per, y: a.Rate, step: -1})
+		line.points = append(line.points, datum{x: a.AtSeconds, y: a.Rate, step: -1})
 	}
 	c.add(line)
 	if mean, ok := d.RequestRate.Value(); ok {
 		c.across = append(c.across, level{at: mean, text: w.say("mark.meanRate", figure(d.RequestRate))})
 	}
 	if p := d.Peak; p != nil {
-		c.upright = append(c.upright, mark{at: (p.AtSeconds + 30) / per, text: w.say("mark.peakMinute", figure(number(p.Rate)))})
+		c.upright = append(c.upright, mark{at: p.AtSeconds + 30, text: w.say("mark.peakMinute", figure(number(p.Rate)))})
 	}
-	c.x = timeAxis(w.say(unit), d.SpanSeconds/per)
+	c.x = w.timeAxis("axis.traceTime", 0, d.SpanSeconds)
 	_, high := extent(c.values())
 	c.y = linearAxis(w.say("axis.rate"), 0, high)
 	return c
@@ -61,7 +62,6 @@ func lengths(w words, d *trace.Description) *chart {
 	}
 	c.x = linearAxis(w.say("axis.share"), 0, 100)
 	c.x.max = 100
-	c.x.ticks = within(c.x.ticks, 100)
 	low, high := extent(c.values())
 	c.y = logAxis(w.say("axis.length"), math.Max(low, 1), math.Max(high, 2))
 	return c

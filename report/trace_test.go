@@ -18,7 +18,7 @@ func TestTracePicture(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c := arrivals(w, full); c.x.label != "time since the first request (min)" || c.series[0].points[1].x != 75 || c.across[0].at != 2 || c.upright[0].at != 5.5 {
+	if c := arrivals(w, full); c.x.label != "time since the first recorded request (min)" || c.series[0].points[1].x != 4500 || c.across[0].at != 2 || c.upright[0].at != 330 {
 		t.Errorf("%+v", c)
 	}
 	if c := lengths(w, full); len(c.series) != 1 || c.series[0].points[1].x != 90 || c.y.max < 4000 || c.y.min > 10 {

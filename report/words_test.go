@@ -11,7 +11,7 @@ import (
 
 var (
 	sayKey   = regexp.MustCompile(`\b[sS]ayf?\(?\s*"([a-zA-Z0-9.\-]+)"`)
-	bareKey  = regexp.MustCompile(`"((?:sizing|series|axis|why|caveat|share|stop|read|fact|env|chart|col|compare)\.[a-zA-Z0-9_\-]+)"`)
+	bareKey  = regexp.MustCompile(`"((?:sizing|series|unit|axis|why|caveat|share|stop|read|fact|env|chart|col|compare)\.[a-zA-Z0-9_\-]+)"`)
 	verb     = regexp.MustCompile(`%(?:\[(\d)\])?([a-z%])`)
 	families = []string{"stat.", "class.", "term.", "phase.", "basis.", "check.", "rule.", "verdict.", "command.", "bottleneck.", "chart."}
 )

@@ -37,11 +37,7 @@ func (f FindHeadroom) simulate(steps []analysis.Step) []Simulated {
 			break
 		}
 		a := t.Arrivals(speed, f.Speedup)
-		scale := speed
-		if a.OwnPace {
-			scale = 1
-		}
-		out = append(out, curve.queue(a.At, scale, speed))
+		out = append(out, curve.queue(a.At, a.Pace(), speed))
 	}
 	return out
 }

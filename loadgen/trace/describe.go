@@ -26,7 +26,7 @@ type Description struct {
 	InSessions    int            `json:"requests_in_sessions"`
 	SharedPrefix  loadgen.Number `json:"shared_prefix"`  // share of the prompts' lengths that an endless prefix cache would know; null without texts or blocks
 	SharedCutting bool           `json:"shared_partial"` // there were more distinct blocks than were followed: the share is at least that
-	Arrivals      []Arrived      `json:"arrivals"`       // over time, at most 240 stretches
+	Arrivals      []Arrived      `json:"arrivals"`       // over time, at most 120 stretches
 }
 
 // Peak is the minute with the most requests.
@@ -265,8 +265,11 @@ func (t *tokens) lengths() Lengths {
 	return l
 }
 
-// mostArrived bounds the arrivals over time.
-const mostArrived = 240
+// Stretches of the arrivals over time: at most so many, with so many requests on average.
+const (
+	mostArrived   = 120
+	fewestArrived = 5
+)
 
 func (d *describer) finish(r *Reading) *Description {
 	span := d.last - d.first
@@ -309,7 +312,7 @@ func (d *describer) peak(span time.Duration, mean float64) *Peak {
 	return &Peak{AtSeconds: float64(best)*60 - d.first.Seconds(), Requests: most, Rate: rate, Ratio: rate / mean}
 }
 
-// arrivals are the counts in stretches of equal length.
+// arrivals are the counts in stretches of equal, round length.
 func (d *describer) arrivals(span time.Duration) []Arrived {
 	counts, unit := d.fine, time.Second
 	if counts == nil {
@@ -317,20 +320,20 @@ func (d *describer) arrivals(span time.Duration) []Arrived {
 	}
 	begin := floorDiv(d.first, unit)
 	cells := floorDiv(d.last, unit) - begin + 1
-	per := (cells + mostArrived - 1) / mostArrived
+	width := max(unit, loadgen.RoundStretch(span, min(mostArrived, max(1, d.n/fewestArrived))))
+	per := int64(width / unit)
 	out := make([]Arrived, (cells+per-1)/per)
-	width := float64(per) * unit.Seconds()
 	for i := range out {
-		out[i].AtSeconds = (float64(i) + 0.5) * width
+		out[i].AtSeconds = (float64(i) + 0.5) * width.Seconds()
 	}
 	for k, n := range counts {
-		out[(k-begin)/per].Rate += float64(n) / width
+		out[(k-begin)/per].Rate += float64(n) / width.Seconds()
 	}
 	// The last one ends with the trace.
 	last := &out[len(out)-1]
 	from := time.Duration(begin+int64(len(out)-1)*per) * unit
-	if length := (d.last - from).Seconds(); length > width/4 {
-		last.Rate *= width / length
+	if length := (d.last - from).Seconds(); length > width.Seconds()/4 {
+		last.Rate *= width.Seconds() / length
 	}
 	return out
 }
