@@ -329,11 +329,17 @@ func (d *describer) arrivals(span time.Duration) []Arrived {
 	for k, n := range counts {
 		out[(k-begin)/per].Rate += float64(n) / width.Seconds()
 	}
-	// The last one ends with the trace.
-	last := &out[len(out)-1]
-	from := time.Duration(begin+int64(len(out)-1)*per) * unit
-	if length := (d.last - from).Seconds(); length > width.Seconds()/4 {
-		last.Rate *= width.Seconds() / length
+	// The last one ends with the trace, and is too short to have a rate of its own where
+	// little of it is left.
+	k := len(out) - 1
+	last := &out[k]
+	length := (d.last - time.Duration(begin+int64(k)*per)*unit).Seconds()
+	switch full := width.Seconds(); {
+	case length > full/4:
+		last.Rate *= full / length
+	case k > 0:
+		out[k-1].Rate = (out[k-1].Rate + last.Rate) * full / (full + max(length, 0))
+		out = out[:k]
 	}
 	return out
 }
