@@ -36,7 +36,7 @@ func (a *app) workerCommand() *cli.Command {
 			"which prints the line to type here, and sends what it orders, until Ctrl-C. The token comes\n" +
 			"from " + tokenVariable + ". A target outside private networks must be allowed by --allow-target.",
 		Flags: append([]cli.Flag{
-			&cli.StringFlag{Name: "join", Usage: "`URL` that the deciding process printed, or that of a NATS cluster", Required: true},
+			&cli.StringFlag{Name: "join", Usage: "`URL` that the deciding process printed, or that of a NATS cluster"},
 			&cli.StringFlag{Name: "name", Usage: "`NAME` of this worker in results", DefaultText: "the machine's name and the process"},
 			&cli.StringFlag{Name: "fleet", Usage: "`NAME` of the fleet, as the deciding process has it", Value: config.Default().Fleet.Name},
 			&cli.IntFlag{Name: "max-streams", Usage: "send at most `N` requests at once", DefaultText: "no bound"},
@@ -51,6 +51,9 @@ func (a *app) workerCommand() *cli.Command {
 func (a *app) workerAction(c *cli.Context) error {
 	if _, err := arguments(c, 0, 0, ""); err != nil {
 		return err
+	}
+	if c.String("join") == "" {
+		return usagef("worker needs --join URL: the process that decides prints it, e.g. capfind sweep CONFIG --workers 2")
 	}
 	own, err := flags.Overrides(c, a.args, os.Getenv, workerKeys...)
 	if err != nil {

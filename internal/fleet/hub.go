@@ -32,6 +32,9 @@ type Config struct {
 	JoinTimeout time.Duration  // how long they are waited for
 	Version     string         // of this program: others may not join
 	Notice      func(text string)
+
+	lost  time.Duration // after which a silent worker is lost; 0: lostAfter
+	bytes int64         // that the stream of samples may hold; 0: mostSamples
 }
 
 // Hub decides what the workers of a fleet send. It sends a load from all of them as an
@@ -73,6 +76,12 @@ func Open(ctx context.Context, c Config, setup []byte) (*Hub, error) {
 	}
 	if !names.MatchString(c.Name) {
 		return nil, fmt.Errorf("fleet.name: %q: %w", c.Name, ErrName)
+	}
+	if c.lost == 0 {
+		c.lost = lostAfter
+	}
+	if c.bytes == 0 {
+		c.bytes = mostSamples
 	}
 	h := &Hub{config: c, id: nuid.Next(), setup: setup, members: map[string]*member{}, news: make(chan struct{}, 1), stop: func() {}}
 	if err := h.open(ctx); err != nil {
@@ -116,11 +125,11 @@ func (h *Hub) makeStreams(ctx context.Context) error {
 	s := h.subjects()
 	for name, c := range map[string]jetstream.StreamConfig{
 		s.orders():  {Subjects: []string{s.of("down", "order", "*")}, MaxBytes: mostOrders},
-		s.samples(): {Subjects: []string{s.of("up", "samples", "*")}, MaxBytes: mostSamples},
+		s.samples(): {Subjects: []string{s.of("up", "samples", "*")}, MaxBytes: h.config.bytes},
 	} {
 		c.Name, c.Retention, c.Storage, c.Discard, c.MaxMsgSize = name, jetstream.WorkQueuePolicy, jetstream.FileStorage, jetstream.DiscardNew, mostPayload
 		c.Duplicates = 2 * time.Minute
-		stream, err := h.js.CreateOrUpdateStream(ctx, c)
+		stream, err := h.makeStream(ctx, c)
 		if err != nil {
 			return err
 		}
@@ -129,6 +138,19 @@ func (h *Hub) makeStreams(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// makeStream makes one; in a cluster it is kept on three servers, so that one of them may
+// go.
+func (h *Hub) makeStream(ctx context.Context, c jetstream.StreamConfig) (jetstream.Stream, error) {
+	if h.server == nil {
+		c.Replicas = 3
+		if stream, err := h.js.CreateOrUpdateStream(ctx, c); err == nil {
+			return stream, nil
+		}
+		c.Replicas = 1 // a single server
+	}
+	return h.js.CreateOrUpdateStream(ctx, c)
 }
 
 // listen hears what workers say.
@@ -164,10 +186,10 @@ func (h *Hub) listen(ctx context.Context) error {
 			}
 		}
 	})
-	h.stop = func() {
+	h.stop = sync.OnceFunc(func() {
 		consuming.Stop()
 		close(done)
-	}
+	})
 	return nil
 }
 
@@ -239,7 +261,7 @@ func (h *Hub) refusal(x hello) string {
 		return ErrName.Error()
 	case x.Version != h.config.Version:
 		return fmt.Sprintf("it is capfind %s, and the deciding process %s: both must be the same", x.Version, h.config.Version)
-	case old != nil && old.alive() && old.Host != x.Host:
+	case old != nil && h.alive(old) && old.Host != x.Host:
 		return fmt.Sprintf("a worker of that name has joined from %s: give this one another --name", old.Host)
 	}
 	return ""
@@ -268,7 +290,7 @@ func (h *Hub) admit(x hello) string {
 	return ""
 }
 
-func (m *member) alive() bool { return time.Since(m.lastBeat) < lostAfter }
+func (h *Hub) alive(m *member) bool { return time.Since(m.lastBeat) < h.config.lost }
 
 // changed wakes whoever waits for the members; mu is held.
 func (h *Hub) changed() {
@@ -310,7 +332,7 @@ func (h *Hub) lookAround() {
 	h.mu.Lock()
 	var lost []string
 	for name, m := range h.members {
-		if !m.alive() && !m.lost {
+		if !h.alive(m) && !m.lost {
 			m.lost, m.ready = true, false
 			lost = append(lost, name)
 			h.changed()
@@ -319,7 +341,7 @@ func (h *Hub) lookAround() {
 	h.mu.Unlock()
 	slices.Sort(lost)
 	for _, name := range lost {
-		h.notice("worker %s has not been heard of for %v", name, lostAfter)
+		h.notice("worker %s has not been heard of for %v", name, h.config.lost)
 	}
 }
 
@@ -330,9 +352,9 @@ func (h *Hub) ready() (who []*member, missing []string) {
 	defer h.mu.Unlock()
 	for _, m := range h.members {
 		switch {
-		case m.ready && m.alive() && m.beat.Order != "":
+		case m.ready && h.alive(m) && m.beat.Order != "":
 			missing = append(missing, m.Name+" is still busy with an earlier load")
-		case m.ready && m.alive():
+		case m.ready && h.alive(m):
 			who = append(who, m)
 		case m.failed != "":
 			missing = append(missing, fmt.Sprintf("%s cannot: %s", m.Name, m.failed))

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -78,6 +79,7 @@ func dial(address string, token loadgen.Secret, who string, watch func(connected
 		nats.ReconnectHandler(func(*nats.Conn) { watch(true, nil) }),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { watch(true, err) }),
 	}
+	shown := redacted(address)
 	if u, err := url.Parse(address); err == nil && u.Scheme == scheme {
 		u.Scheme, address = "tls", "tls://"+u.Host
 		o = append(o, nats.UserInfo(who, passwordOf(token, who)), nats.Secure(pinned(token)))
@@ -85,9 +87,11 @@ func dial(address string, token loadgen.Secret, who string, watch func(connected
 	nc, err := nats.Connect(address, o...)
 	switch {
 	case errors.Is(err, nats.ErrAuthorization):
-		return nil, fmt.Errorf("%s does not know this token: take the line that the deciding process printed last", redacted(address))
+		return nil, fmt.Errorf("%s does not know this token: take the line that the deciding process printed last", shown)
+	case errors.Is(err, nats.ErrNoServers):
+		return nil, fmt.Errorf("nobody takes the connection at %s: is the deciding process running, and its port open? (%w)", shown, err)
 	case err != nil:
-		return nil, fmt.Errorf("%s: %w", redacted(address), err)
+		return nil, fmt.Errorf("%s: %w", shown, err)
 	}
 	return nc, nil
 }
@@ -97,10 +101,14 @@ const scheme = "capfind"
 
 // redacted is an address without what is secret in it.
 func redacted(address string) string {
-	u, err := url.Parse(address)
-	if err != nil {
-		return "the address"
+	var out []string
+	for one := range strings.SplitSeq(address, ",") { // of a cluster, several
+		u, err := url.Parse(one)
+		if err != nil {
+			return "the address given"
+		}
+		u.User = nil
+		out = append(out, u.String())
 	}
-	u.User = nil
-	return u.String()
+	return strings.Join(out, ",")
 }
