@@ -31,13 +31,14 @@ const (
 func clientOf(runs []loadgen.Run, s *Step, verdict []part) Client {
 	c := Client{Health: told(&runs[0])}
 	for i := 1; i < len(runs); i++ {
-		c.Health = worse(c.Health, told(&runs[i]))
+		c.Health = c.Health.Worse(told(&runs[i]))
 	}
 	sum := &s.Whole
 	if s.Steady != nil {
 		sum = s.Steady
 	}
 	c.StalledShare, c.Spoilt = stalledShare(runs)
+	s.Workers = workersOf(runs, sum)
 	c.Limits = append(slowGates(runs, sum), scarceGates(&c.Health, s)...)
 	if c.Spoilt {
 		c.Limits = append(c.Limits, fmt.Sprintf("this client stood still during %.0f %% of the requests (gate %.0f %%): something else takes its machine", 100*c.StalledShare.Or(0), 100*stallGate))
@@ -105,13 +106,71 @@ func slowGates(runs []loadgen.Run, sum *Summary) []string {
 		if runs[i].Elapsed < leastJudged {
 			continue
 		}
-		for gate, b := range slownessOf(&runs[i], sum.MeanResidenceSeconds.Or(0)) {
-			if b.over > worst[gate] {
-				worst[gate], texts[gate] = b.over, b.text
+		for _, m := range machinesOf(&runs[i]) {
+			for gate, b := range slownessOf(&m.run, sum.MeanResidenceSeconds.Or(0)) {
+				if b.over > worst[gate] {
+					worst[gate], texts[gate] = b.over, m.of(b.text)
+				}
 			}
 		}
 	}
 	return slices.DeleteFunc(texts[:], func(text string) bool { return text == "" })
+}
+
+// machine is a run as one machine saw it.
+type machine struct {
+	part *loadgen.Part // nil where there was one only
+	run  loadgen.Run
+}
+
+func machinesOf(run *loadgen.Run) []machine {
+	if len(run.Parts) == 0 {
+		return []machine{{nil, *run}}
+	}
+	var out []machine
+	for i := range run.Parts {
+		m := machine{&run.Parts[i], *run}
+		m.run.Health = m.part.Health
+		out = append(out, m)
+	}
+	return out
+}
+
+// of says of which machine a text speaks.
+func (m *machine) of(text string) string {
+	if m.part == nil {
+		return text
+	}
+	return "worker " + m.part.Worker + ": " + text
+}
+
+// workersOf is what each machine of a fleet had in a step, and which of its gates broke.
+func workersOf(runs []loadgen.Run, sum *Summary) []Worker {
+	var out []Worker
+	for i := range runs {
+		for _, m := range machinesOf(&runs[i]) {
+			if m.part == nil {
+				continue
+			}
+			k := slices.IndexFunc(out, func(w Worker) bool { return w.Name == m.part.Worker })
+			if k < 0 {
+				k, out = len(out), append(out, Worker{Name: m.part.Worker, Limits: []string{}})
+			}
+			w := &out[k]
+			w.Concurrency, w.NumPrompts = max(w.Concurrency, m.part.Concurrency), w.NumPrompts+m.part.Requests
+			w.ClockErrorSeconds = w.ClockErrorSeconds.Max(loadgen.Known(m.part.ClockError.Seconds()))
+			w.Health = w.Health.Worse(m.part.Health)
+			if runs[i].Elapsed < leastJudged {
+				continue
+			}
+			for _, b := range slownessOf(&m.run, sum.MeanResidenceSeconds.Or(0)) {
+				if b.over > 0 && !slices.Contains(w.Limits, b.text) {
+					w.Limits = append(w.Limits, b.text)
+				}
+			}
+		}
+	}
+	return out
 }
 
 // broken says by how much a figure is over its gate, as a ratio; 0 where it is not.
@@ -166,30 +225,4 @@ func scarceGates(h *loadgen.Health, s *Step) []string {
 		add("%d requests failed on the client's own limits (%s)", n, text)
 	}
 	return limits
-}
-
-// worse takes the worse of two runs, figure by figure.
-func worse(a, b loadgen.Health) loadgen.Health {
-	source := a.StampSource
-	switch {
-	case source == "":
-		source = b.StampSource
-	case b.StampSource != "" && b.StampSource != source:
-		source = "mixed"
-	}
-	return loadgen.Health{
-		CPUShare:              larger(a.CPUShare, b.CPUShare),
-		GCPauseSeconds:        larger(a.GCPauseSeconds, b.GCPauseSeconds),
-		GCPauseMaxSeconds:     larger(a.GCPauseMaxSeconds, b.GCPauseMaxSeconds),
-		DispatchP99Seconds:    larger(a.DispatchP99Seconds, b.DispatchP99Seconds),
-		StampDelayP99Seconds:  larger(a.StampDelayP99Seconds, b.StampDelayP99Seconds),
-		StampDelayMeanSeconds: larger(a.StampDelayMeanSeconds, b.StampDelayMeanSeconds),
-		ScheduleLagP99Seconds: larger(a.ScheduleLagP99Seconds, b.ScheduleLagP99Seconds),
-		ConnReuse:             smaller(a.ConnReuse, b.ConnReuse),
-		OpenFiles:             larger(a.OpenFiles, b.OpenFiles),
-		OpenFilesLimit:        smaller(a.OpenFilesLimit, b.OpenFilesLimit),
-		PortsLimit:            smaller(a.PortsLimit, b.PortsLimit),
-		ResidentBytes:         larger(a.ResidentBytes, b.ResidentBytes),
-		StampSource:           source,
-	}
 }

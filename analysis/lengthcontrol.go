@@ -21,7 +21,7 @@ func newLengthControl(steps []Step) lengthControl {
 		sum := &steps[i].Whole // everything drawn tells of the lengths, steady or not
 		tokens += sum.OutputTokens
 		completed += sum.Completed
-		floor = smaller(floor, steps[i].Verdict().TTFT.Mean)
+		floor = floor.Min(steps[i].Verdict().TTFT.Mean)
 	}
 	if completed > 0 {
 		c.tokens, c.floor = float64(tokens)/float64(completed), floor.Or(0)

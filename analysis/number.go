@@ -18,28 +18,6 @@ func number(n float64) string {
 	return fmt.Sprintf("%.1f", n)
 }
 
-// larger of two figures, or the known one.
-func larger(a, b Number) Number {
-	if a.IsKnown() && a.Or(0) >= b.Or(a.Or(0)) {
-		return a
-	}
-	if b.IsKnown() {
-		return b
-	}
-	return a
-}
-
-// smaller of two figures, or the known one.
-func smaller(a, b Number) Number {
-	if a.IsKnown() && a.Or(0) <= b.Or(a.Or(0)) {
-		return a
-	}
-	if b.IsKnown() {
-		return b
-	}
-	return a
-}
-
 // mean adds up a mean; unknown without values.
 type mean struct {
 	sum float64

@@ -59,7 +59,8 @@ type Step struct {
 	Abandoned string     `json:"abandoned"` // why it was cut short; empty where it ran to its end
 	Lengths   Lengths    `json:"lengths"`
 	Client    Client     `json:"client"`
-	Server    *Telemetry `json:"server"` // null without telemetry
+	Workers   []Worker   `json:"workers"` // of a fleet, else empty: what each had of the step
+	Server    *Telemetry `json:"server"`  // null without telemetry
 
 	Backlog *Backlog `json:"backlog"` // of an open loop, null otherwise
 
@@ -143,6 +144,16 @@ type Client struct {
 	Limits       []string `json:"limits"`        // one sentence a broken gate; empty when the client was not the limit
 	StalledShare Number   `json:"stalled_share"` // of the requests whose times were left out, for this client stood still during them
 	Spoilt       bool     `json:"spoilt"`        // that share is too large for the rest to stand for the load
+}
+
+// Worker is what one machine of a fleet had in a step.
+type Worker struct {
+	Name              string         `json:"name"`
+	Concurrency       int            `json:"concurrency"`         // its share of the requests in flight
+	NumPrompts        int            `json:"num_prompts"`         // its share of the planned requests
+	ClockErrorSeconds Number         `json:"clock_error_seconds"` // by which its times may be off against the others', at most
+	Limits            []string       `json:"limits"`              // one sentence a broken gate
+	Health            loadgen.Health `json:"health"`
 }
 
 // Short reports whether much of a closed loop's load was missing in its steady window,

@@ -136,7 +136,7 @@ func (t *tally) add(p *part) {
 		}
 	}
 	t.peakInFlight = max(t.peakInFlight, peakInFlight(p.run, p.from, p.to))
-	t.peakTokens = larger(t.peakTokens, peakTokenRate(p.run, p.from, p.to))
+	t.peakTokens = t.peakTokens.Max(peakTokenRate(p.run, p.from, p.to))
 	t.cancelled += p.cancelled
 	t.windowed = t.windowed || p.steady
 	for _, s := range p.cohort {

@@ -35,6 +35,7 @@ func (e *Engine) Run(ctx context.Context, load Load) (Run, error) {
 	if p, ok := e.doer.(Preparer); ok {
 		p.Prepare(ctx, load.inFlightSoon())
 	}
+	load.await(ctx)
 	watch := startHealth()
 	r := newRunner(ctx, e.doer, load)
 	stopWatching := r.watch(ctx)
@@ -267,7 +268,7 @@ func (r *runner) next(number int) (Sample, bool) {
 		number = r.issued
 	}
 	first := Sample{
-		Index: r.number(), PromptIndex: r.load.FirstPrompt + r.load.Arrivals.prompt(number), Conversation: -1,
+		Index: r.number(), PromptIndex: r.load.FirstPrompt + r.load.Arrivals.prompt(r.load.Share.number(number)), Conversation: -1,
 		Intended: now, Ready: now, CachedTokens: -1,
 	}
 	r.issued++
@@ -318,7 +319,7 @@ func (r *runner) emit(s *Sample) {
 	s.Stalled = r.stalls.touch(s.Ready, s.End)
 	r.cut = r.cut || s.Class == Cancelled
 	r.tally.add(s)
-	r.load.Progress.finished(s)
+	r.load.Progress.Count(s)
 	if !r.load.DropSamples {
 		r.samples = append(r.samples, *s)
 	}
@@ -392,8 +393,8 @@ func (p *Progress) ended() {
 	}
 }
 
-// finished counts what became of a request.
-func (p *Progress) finished(s *Sample) {
+// Count counts what became of a request; on no Progress it does nothing.
+func (p *Progress) Count(s *Sample) {
 	switch {
 	case p == nil:
 		return

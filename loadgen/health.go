@@ -163,3 +163,52 @@ func p99(h *hdrhistogram.Histogram) Number {
 	}
 	return Known(float64(h.ValueAtQuantile(99)) / 1e6)
 }
+
+// Worse takes the worse of two runs, or of two machines, figure by figure.
+func (h Health) Worse(b Health) Health {
+	a := h
+	source := a.StampSource
+	switch {
+	case source == "":
+		source = b.StampSource
+	case b.StampSource != "" && b.StampSource != source:
+		source = "mixed"
+	}
+	return Health{
+		CPUShare:              a.CPUShare.Max(b.CPUShare),
+		GCPauseSeconds:        a.GCPauseSeconds.Max(b.GCPauseSeconds),
+		GCPauseMaxSeconds:     a.GCPauseMaxSeconds.Max(b.GCPauseMaxSeconds),
+		DispatchP99Seconds:    a.DispatchP99Seconds.Max(b.DispatchP99Seconds),
+		StampDelayP99Seconds:  a.StampDelayP99Seconds.Max(b.StampDelayP99Seconds),
+		StampDelayMeanSeconds: a.StampDelayMeanSeconds.Max(b.StampDelayMeanSeconds),
+		ScheduleLagP99Seconds: a.ScheduleLagP99Seconds.Max(b.ScheduleLagP99Seconds),
+		ConnReuse:             a.ConnReuse.Min(b.ConnReuse),
+		OpenFiles:             a.OpenFiles.Max(b.OpenFiles),
+		OpenFilesLimit:        a.OpenFilesLimit.Min(b.OpenFilesLimit),
+		PortsLimit:            a.PortsLimit.Min(b.PortsLimit),
+		ResidentBytes:         a.ResidentBytes.Max(b.ResidentBytes),
+		StampSource:           source,
+	}
+}
+
+// Together is how the machines of a fleet fared: the worst, figure by figure, and the CPU
+// time of all.
+func Together(parts []Part) Health {
+	var h Health
+	sum, known := 0.0, false
+	for i, p := range parts {
+		if i == 0 {
+			h = p.Health
+		} else {
+			h = h.Worse(p.Health)
+		}
+		if v, ok := p.Health.CPUSeconds.Value(); ok {
+			sum, known = sum+v, true
+		}
+	}
+	h.CPUSeconds = Number{}
+	if known {
+		h.CPUSeconds = Known(sum)
+	}
+	return h
+}

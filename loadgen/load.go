@@ -29,6 +29,8 @@ type Load struct {
 	ErrorHold   time.Duration // how long a worker holds after an error, unless Retry-After says longer
 	MaxHold     time.Duration // cap on Retry-After; 0 means 30 s
 	FirstPrompt int           // number of the first prompt, so that no prompt is sent twice in a sweep
+	Share       Share         // where several machines send the load together: which part this is
+	Begin       time.Time     `json:"-"` // send nothing before, but open connections; zero: at once
 
 	// OnSample, where set, is called with every finished request, one call at a
 	// time, in order of completion. Returning true ends the run: nothing more is
@@ -116,8 +118,18 @@ type Run struct {
 	Elapsed time.Duration // offset at which the last request ended
 	End     EndReason
 	Samples []Sample // in order of completion
-	Health  Health
-	Stalls  []Stall // when this process stood still
+	Health  Health   // of several machines the worst, figure by figure
+	Stalls  []Stall  // when this process stood still
+	Parts   []Part   // of a load that several machines sent together, else nil
+}
+
+// Part is what one of several machines had in a run.
+type Part struct {
+	Worker      string
+	Concurrency int
+	Requests    int           // planned; 0: as many as fitted into the duration
+	ClockError  time.Duration // by which its times may be off against the others', at most
+	Health      Health
 }
 
 // Stall is a stretch between two offsets of a run in which the process was not run.

@@ -81,3 +81,19 @@ func (n *Number) UnmarshalJSON(b []byte) error {
 	*n = Known(v)
 	return nil
 }
+
+// Max is the larger of two numbers; of an unknown one and a known one the latter.
+func (n Number) Max(m Number) Number {
+	if !n.IsKnown() || m.IsKnown() && m.Or(0) > n.Or(0) {
+		return m
+	}
+	return n
+}
+
+// Min is the smaller of two numbers; of an unknown one and a known one the latter.
+func (n Number) Min(m Number) Number {
+	if !n.IsKnown() || m.IsKnown() && m.Or(0) < n.Or(0) {
+		return m
+	}
+	return n
+}

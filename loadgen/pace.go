@@ -1,6 +1,7 @@
 package loadgen
 
 import (
+	"context"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -47,6 +48,20 @@ func (l Load) inFlightSoon() int {
 	return l.workers()
 }
 
+// await waits until the load may begin.
+func (l Load) await(ctx context.Context) {
+	if l.Begin.IsZero() {
+		return
+	}
+	timer := time.NewTimer(time.Until(l.Begin))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-l.Drain:
+	case <-ctx.Done():
+	}
+}
+
 // pace is the load policy: at the offset elapsed, how long to wait before
 // sending a request that is due at the offset due, and whether issuing stops
 // instead because the request would fall outside the load's duration.
@@ -67,7 +82,11 @@ func (l Load) staggerOffset(n int) time.Duration {
 	if l.Start != StartStagger {
 		return 0
 	}
-	return time.Duration(float64(l.StaggerOver) * float64(n) / float64(l.Concurrency))
+	all := l.Concurrency
+	if l.Share.Of > 1 {
+		all = l.Share.Concurrency
+	}
+	return time.Duration(float64(l.StaggerOver) * float64(l.Share.number(n)) / float64(all))
 }
 
 // hold is how long a worker pauses after s, so that instant rejects do not flood
@@ -98,17 +117,22 @@ type schedule struct {
 	hits  int
 	at    float64   // seconds
 	given *Arrivals // in place of all that
+	share Share
 }
 
 func newSchedule(l Load) *schedule {
 	if l.Arrivals != nil {
 		return &schedule{given: l.Arrivals}
 	}
-	s := &schedule{mean: 1 / l.Rate, shape: l.Burstiness, scale: 1}
+	s := &schedule{mean: 1 / l.Rate, shape: l.Burstiness, scale: 1, share: l.Share}
 	if s.shape == 0 {
 		s.shape = 1
 	}
-	if gaps := l.Requests - 1; gaps > 0 && !math.IsInf(s.shape, 1) {
+	requests := l.Requests
+	if l.Share.Of > 1 {
+		requests = l.Share.Requests
+	}
+	if gaps := requests - 1; gaps > 0 && !math.IsInf(s.shape, 1) {
 		s.rewind(l.Seed)
 		sum := 0.0
 		for range gaps {
@@ -129,6 +153,9 @@ func (s *schedule) rewind(seed uint64) { s.rng = rand.New(rand.NewPCG(seed, 0x9e
 func (s *schedule) next() (number int, due time.Duration, ok bool) {
 	if s.given == nil {
 		due = s.draw()
+		for !s.share.has(s.hits - 1) {
+			due = s.draw()
+		}
 		return s.hits - 1, due, true
 	}
 	if s.hits == len(s.given.At) {

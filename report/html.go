@@ -40,6 +40,7 @@ type page struct {
 	Failures     *table
 	Client       *table
 	ClientText   string
+	Workers      *table // of a fleet
 	Steps        [2]*table // as judged, and over the whole run
 	Validity     *table
 	ValidityText string
@@ -124,7 +125,7 @@ func newPage(v *view, o Options) *page {
 	p := &page{
 		Lang: v.w.lang, Policy: policy(css, js), CSS: template.CSS(css), JS: template.JS(js), W: v.w,
 		Title: v.title(o), Kind: v.w.say("title"), Subtitle: v.subtitleParts(), Verdict: v.verdict(), Limits: v.limitBars(), Why: v.why(), Sizing: v.sizing(o), Replicas: v.replicas(o),
-		Client: filled(v.clientTable()), ClientText: v.clientText(), ValidityText: v.validityText(), Validity: filled(v.validityTable()), Failures: filled(v.failureTable()), Method: filled(v.environmentTable()),
+		Client: filled(v.clientTable()), ClientText: v.clientText(), Workers: filled(v.workerTable()), ValidityText: v.validityText(), Validity: filled(v.validityTable()), Failures: filled(v.failureTable()), Method: filled(v.environmentTable()),
 		Command: command(v.r), Config: configText(v.r.Config), Refusals: v.refusals(), Glossary: v.glossary(), Version: v.r.CapfindVersion,
 	}
 	over := newView(v.r, v.w, true)

@@ -148,6 +148,20 @@ func (v *view) clientTable() *table {
 	return t
 }
 
+// workerTable shows what each machine of a fleet had.
+func (v *view) workerTable() *table {
+	t := &table{Caption: v.w.say("section.workers"), Head: []string{v.w.say("col.worker"), v.w.say("col.workerShare"), v.w.say("col.streams"), v.w.say("col.clock"), v.w.say("col.client")}}
+	for _, x := range v.r.Workers {
+		verdict, tone := v.w.say("client.fine"), ""
+		if len(x.Limits) > 0 {
+			verdict, tone = v.w.sentence(strings.Join(x.Limits, "; ")), "bad"
+		}
+		t.Rows = append(t.Rows, tableRow{Step: -1, Tone: tone, Cells: []cell{str(x.Name), num(x.Share, percent(x.Share, 0)), integer(x.StreamsMax),
+			num(x.ClockErrorSeconds, "± "+seconds(x.ClockErrorSeconds)), str(verdict)}})
+	}
+	return t
+}
+
 // clientText answers whether this machine was the limit.
 func (v *view) clientText() string {
 	var limited []string

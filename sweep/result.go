@@ -43,8 +43,9 @@ type Result struct {
 
 	Answer // what the steps say
 
-	Crashes []Crash `json:"crashes"`
-	Spent   Spent   `json:"spent"`
+	Crashes []Crash  `json:"crashes"`
+	Workers []Worker `json:"workers"` // the load machines of a fleet; empty where this machine alone sent the load
+	Spent   Spent    `json:"spent"`
 }
 
 // Answer is what follows from the steps, and from nothing else.

@@ -16,6 +16,7 @@ import (
 
 	"github.com/capfind/capfind/cmd/capfind/flags"
 	"github.com/capfind/capfind/internal/config"
+	"github.com/capfind/capfind/internal/fleet"
 	"github.com/capfind/capfind/internal/live"
 	"github.com/capfind/capfind/internal/machine"
 	"github.com/capfind/capfind/internal/simserver/simhttp"
@@ -44,6 +45,7 @@ type bench struct {
 	found   *probe.Found
 	source  prompt.Source
 	engine  *loadgen.Engine
+	fleet   *fleet.Hub // nil: this machine alone sends the load
 	scraper *telemetry.Scraper
 	console *terminal.Console
 	web     *live.Server // nil: not asked for
@@ -104,6 +106,9 @@ func (b *bench) setUp(ctx context.Context, c *cli.Context) (err error) {
 		return err
 	}
 	b.announceInterrupt()
+	if err := b.gatherFleet(ctx); err != nil {
+		return b.setupError(err)
+	}
 	return b.startTelemetry()
 }
 
@@ -187,7 +192,7 @@ func (b *bench) openResult(command, resume string) error {
 }
 
 // notComparable are the keys that may differ between a run and its resumption.
-var notComparable = []string{"output", "report", "recommend", "telemetry", "sweep.budget", "target.timeouts.connect"}
+var notComparable = []string{"output", "report", "recommend", "telemetry", "fleet", "sweep.budget", "target.timeouts.connect"}
 
 // sameAsBefore refuses to go on with a run under another configuration, and
 // says key by key what differs.
@@ -381,8 +386,12 @@ func (b *bench) startTelemetry() error {
 // controller is the one who measures.
 func (b *bench) controller() *control.Controller {
 	f := b.file
+	var generator control.Generator = b.engine
+	if b.fleet != nil {
+		generator = b.fleet
+	}
 	return &control.Controller{
-		Generator: b.engine, Config: f.Sweep, Workload: workload(f), Seed: f.Workload.Seed,
+		Generator: generator, Config: f.Sweep, Workload: workload(f), Seed: f.Workload.Seed,
 		Observer: b.observer(), Journal: b.store, Telemetry: b.scraper, Health: b.found,
 		Drain: b.interrupt.requested(), Result: b.result,
 	}

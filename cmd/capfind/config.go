@@ -34,7 +34,7 @@ func (a *app) configFor(c *cli.Context, sections ...flags.Section) (*config.File
 // readConfig reads the file, if any, under the environment, what the command itself
 // sets, and the flags.
 func (a *app) readConfig(c *cli.Context, path string, own []config.Override, sections ...flags.Section) (*config.File, error) {
-	given, err := flags.Overrides(c, a.args, os.Getenv, sections...)
+	given, err := flags.Overrides(c, a.args, os.Getenv, append(slices.Clone(sections), "fleet")...)
 	if err != nil {
 		return nil, err
 	}

@@ -33,6 +33,7 @@ var imports = map[string][]string{
 	"internal/terminal":          {"loadgen", "analysis", "sweep", "sweep/control"},
 	"internal/live":              {"loadgen", "analysis", "sweep", "sweep/control", "report"},
 	"internal/browsertest":       {},
+	"internal/fleet":             {"loadgen"},
 	"internal/machine":           {"loadgen", "analysis", "sweep", "internal/config"},
 	"cmd/capfind/flags":          {"internal/config"},
 	"internal/config":            {"loadgen", "loadgen/api", "loadgen/prompt", "analysis", "sweep", "internal/simserver"},
@@ -46,6 +47,7 @@ var outside = map[string]string{
 	"gonum.org/v1/plot":             "report",
 	"golang.org/x/term":             "internal/terminal",
 	"github.com/klauspost/compress": "loadgen/trace",
+	"github.com/nats-io":            "internal/fleet",
 }
 
 func TestImportOrder(t *testing.T) {

@@ -78,6 +78,7 @@ func (a *app) commands() []*cli.Command {
 		a.runCommand(),
 		a.replayCommand(),
 		a.soakCommand(),
+		a.workerCommand(),
 		a.traceCommand(),
 		a.planCommand(),
 		a.reportCommand(),

@@ -89,5 +89,5 @@ func benchFlags(sections ...flags.Section) []cli.Flag {
 		&cli.StringFlag{Name: "resume", Usage: "go on with the interrupted run in `DIR`"},
 		&cli.BoolFlag{Name: "dry-run", Usage: "print what would be sent, and send nothing", DisableDefaultText: true},
 		&cli.DurationFlag{Name: "response-time", Usage: "with --dry-run: that of a single request, to estimate how long all takes", DefaultText: "unknown"},
-	}, webFlags(), flags.Config(sections...))
+	}, webFlags(), flags.Config(append(slices.Clone(sections), "fleet")...))
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"path/filepath"
 	"slices"
 
@@ -111,13 +112,12 @@ func (a *app) replayConfig(c *cli.Context) (*config.File, error) {
 	return f, err
 }
 
-// loadTrace reads the part of the trace that is to be sent, and says of the workload
-// how long its requests are on average.
+// loadTrace is openTrace with progress, and with what was noticed.
 func (a *app) loadTrace(c *cli.Context, f *config.File) (*trace.Trace, error) {
 	ctx, cancel := a.interrupt.cancelled(c.Context)
 	defer cancel()
 	console := terminal.New(a.stderr, c.Bool("quiet"), c.Command.Name)
-	t, err := trace.Load(ctx, f.Workload.Path, trace.Cut{From: f.Replay.From, For: f.Replay.For}, console.Reading(filepath.Base(f.Workload.Path)))
+	t, err := openTrace(ctx, f, console.Reading(filepath.Base(f.Workload.Path)))
 	console.Clear()
 	console.Close()
 	if a.interrupt.interrupted() {
@@ -130,6 +130,16 @@ func (a *app) loadTrace(c *cli.Context, f *config.File) (*trace.Trace, error) {
 		for _, note := range t.Reading.Notes() {
 			a.logf("  %s: %s", filepath.Base(f.Workload.Path), note)
 		}
+	}
+	return t, nil
+}
+
+// openTrace reads the part of the trace that is to be sent, and says of the workload how
+// long its requests are on average.
+func openTrace(ctx context.Context, f *config.File, watch func(read, total int64)) (*trace.Trace, error) {
+	t, err := trace.Load(ctx, f.Workload.Path, trace.Cut{From: f.Replay.From, For: f.Replay.For}, watch)
+	if err != nil {
+		return nil, err
 	}
 	input, output := t.Means()
 	if input > 0 {

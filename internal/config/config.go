@@ -28,6 +28,7 @@ type File struct {
 	Telemetry Telemetry          `yaml:"telemetry"`        // how the server's own metrics are read
 	Output    Output             `yaml:"output"`           // where results go
 	Report    Report             `yaml:"report"`           // how the report is written
+	Fleet     Fleet              `yaml:"fleet,omitempty"`  // many machines that send the load together
 
 	source string           // name of the file, for messages; empty without one
 	places map[string]place // where each given key stands
@@ -97,6 +98,16 @@ type Report struct {
 	Title    string `yaml:"title,omitempty"` // headline of the report; empty: made from model and server
 }
 
+// Fleet says which machines send the load. With no workers this one does.
+type Fleet struct {
+	Workers      int           `yaml:"workers,omitempty"`       // load machines that send the load together, each by capfind worker; 0: this machine alone
+	LocalWorkers bool          `yaml:"local_workers,omitempty"` // start them as processes on this machine: the way to try it
+	Listen       string        `yaml:"listen,omitempty"`        // where workers join: address and port of the NATS server that is started for them
+	NATSURL      string        `yaml:"nats_url,omitempty"`      // a NATS cluster with JetStream, in place of a server started for the run
+	Name         string        `yaml:"name,omitempty"`          // tells several fleets on one cluster apart
+	JoinTimeout  time.Duration `yaml:"join_timeout"`            // how long workers are waited for, at the start and when one is lost
+}
+
 // Default returns the configuration before anything is read: the guide's
 // progressive test.
 func Default() *File {
@@ -111,5 +122,6 @@ func Default() *File {
 		Telemetry: Telemetry{Interval: time.Second},
 		Output:    Output{Dir: "results"},
 		Report:    Report{Language: "en"},
+		Fleet:     Fleet{Listen: ":4222", Name: "fleet", JoinTimeout: 2 * time.Minute},
 	}
 }

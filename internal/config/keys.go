@@ -55,6 +55,7 @@ var flagNames = map[string]string{
 	"telemetry.interval":            "telemetry-interval",
 	"output.dir":                    "output-dir",
 	"report.title":                  "title",
+	"fleet.name":                    "fleet",
 }
 
 // keys.txt holds the one-line description of every key, taken from the comments

@@ -3,9 +3,11 @@ package config
 import (
 	"fmt"
 	"math"
+	"net"
 	"net/url"
 	"os"
 	"reflect"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -114,6 +116,7 @@ func (f *File) validate(lookup func(string) (string, bool)) Problems {
 		"nothing says which requests are good: give load.goodput, e.g. ttft: 2s (or --goodput ttft:2s)")
 	c.section("recommend", sweep.ValidateBand(f.Recommend))
 	c.rest()
+	c.fleet()
 	return c.problems
 }
 
@@ -284,6 +287,20 @@ func (c *checker) rest() {
 	c.failIf(c.f.Output.Dir == "", "output.dir", "must name a folder")
 	c.failIf(strings.ContainsAny(c.f.Output.Name, `/\`) || c.f.Output.Name == ".." || c.f.Output.Name == ".", "output.name", "must be a plain name without slashes")
 }
+
+func (c *checker) fleet() {
+	f := &c.f.Fleet
+	c.atLeast("fleet.workers", f.Workers, 0)
+	c.failIf(f.LocalWorkers && f.Workers == 0, "fleet.workers", "must say how many local workers are to be started")
+	c.failIf(f.LocalWorkers && f.NATSURL != "", "fleet.nats_url", "is for workers on other machines; leave out local_workers")
+	c.failIf(f.JoinTimeout <= 0, "fleet.join_timeout", "must be above 0, as in 2m")
+	_, _, err := net.SplitHostPort(f.Listen)
+	c.failIf(err != nil, "fleet.listen", "must be an address and a port, as in :4222 or 10.0.0.5:4222, not %q", f.Listen)
+	c.failIf(!fleetName.MatchString(f.Name), "fleet.name", "must be of letters, digits, - and _, 64 at most, not %q", f.Name)
+}
+
+// fleetName is what a fleet may be called: it is a part of NATS subjects.
+var fleetName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
 
 // Choices returns the words that a key can be, nil where it is free.
 func Choices(key string) []string { return choices[key] }

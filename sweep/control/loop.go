@@ -144,7 +144,7 @@ func (s *session) soFar() {
 
 // settle adds to the answer what happened on the way.
 func (s *session) settle() {
-	s.r.Crashes = s.h.Crashes
+	s.r.Crashes, s.r.Workers = s.h.Crashes, sweep.WorkersOf(s.h.Steps)
 	s.r.Warnings = append(slices.Clone(s.said), s.r.Warnings...)
 }
 

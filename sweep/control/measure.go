@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/capfind/capfind/analysis"
@@ -10,12 +11,16 @@ import (
 	"github.com/capfind/capfind/sweep"
 )
 
+// mostHoles is how often a load is sent again because a machine was lost that sent a
+// part of it.
+const mostHoles = 5
+
 // measure runs an order as often as it takes and judges it. A step beside an error was
 // measured all the same: it is one that was cut short and is worth keeping, or the
 // last before the server went away.
 func (s *session) measure(ctx context.Context, o *sweep.Order) (*analysis.Step, []loadgen.Run, error) {
 	var runs []loadgen.Run // those that count
-	got := sweep.Runs{}
+	got, holes := sweep.Runs{}, 0
 	for next := o; ; {
 		a, err := s.run(ctx, next, got.Made+got.Stalled+1)
 		if err != nil {
@@ -25,6 +30,13 @@ func (s *session) measure(ctx context.Context, o *sweep.Order) (*analysis.Step, 
 				return &step, runs, err
 			}
 			return nil, nil, err
+		}
+		if a.hole != "" {
+			if holes++; holes > mostHoles {
+				return nil, nil, fmt.Errorf("the load of %d requests in flight could not be sent whole in %d attempts: %s", o.Concurrency, holes, a.hole)
+			}
+			s.warn("%s; the load of %d requests in flight is sent again", a.hole, o.Concurrency)
+			continue
 		}
 		runs = append(runs, a.run)
 		step := s.judge(o, runs, a.why)

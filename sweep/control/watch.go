@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"time"
@@ -23,8 +24,9 @@ const leastPatience = 50
 
 // attempt is one load run of a step.
 type attempt struct {
-	run loadgen.Run
-	why string // why it was abandoned; empty where it ran to its end
+	run  loadgen.Run
+	hole string // what of it was lost, so that it is no measurement; empty where nothing was
+	why  string // why it was abandoned; empty where it ran to its end
 }
 
 // watch follows a run as its requests finish and says when to stop it.
@@ -185,6 +187,8 @@ func (s *session) run(ctx context.Context, o *sweep.Order, number int) (attempt,
 	switch {
 	case run.End == loadgen.EndDrained || run.End == loadgen.EndCancelled || ctx.Err() != nil:
 		return attempt{run: run}, errInterrupted
+	case incomplete(err):
+		return attempt{run: run, hole: err.Error()}, nil
 	case err != nil:
 		return attempt{}, fmt.Errorf("load of %d requests in flight: %w", o.Concurrency, err)
 	case w.over != nil:
@@ -193,6 +197,13 @@ func (s *session) run(ctx context.Context, o *sweep.Order, number int) (attempt,
 		return attempt{run: run}, &budgetError{fmt.Sprintf("the budget of %v ended in the middle of the step", s.Config.Budget.MaxDuration)}
 	}
 	return attempt{run: run, why: w.why}, nil
+}
+
+// incomplete reports whether an error says that a part of a load was lost with the
+// machine that sent it, so that the load is to be sent again.
+func incomplete(err error) bool {
+	var x interface{ Incomplete() bool }
+	return errors.As(err, &x) && x.Incomplete()
 }
 
 // load builds the load point of an order.

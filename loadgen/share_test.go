@@ -1,0 +1,100 @@
+package loadgen
+
+import (
+	"math"
+	"slices"
+	"testing"
+	"time"
+)
+
+// What the shares send together is what one machine would send.
+func TestSharesAreTheWholeLoad(t *testing.T) {
+	for _, c := range []struct{ concurrency, requests, machines int }{{8, 80, 1}, {8, 80, 2}, {5, 50, 2}, {5, 53, 3}, {2, 20, 4}, {7, 3, 4}, {100, 1000, 3}} {
+		l := Load{Concurrency: c.concurrency, Requests: c.requests}
+		shares, number := l.Split(c.machines)
+		slots := 0
+		var all []int
+		for k, s := range shares {
+			slots += s.Concurrency
+			if ideal := float64(c.requests) * float64(s.Concurrency) / float64(c.concurrency); math.Abs(float64(s.Requests)-ideal) >= 1.01 && c.requests > c.concurrency {
+				t.Errorf("%+v: %d requests for %d slots, %.1f would be its share", c, s.Requests, s.Concurrency, ideal)
+			}
+			for i := range s.Requests {
+				n := number(k, i)
+				if n != s.Share.number(i) || !s.Share.has(n) {
+					t.Fatalf("%+v: request %d of share %d is %d and %d", c, i, k, n, s.Share.number(i))
+				}
+				all = append(all, n)
+			}
+		}
+		slices.Sort(all)
+		if len(all) != c.requests || all[0] != 0 || all[len(all)-1] != c.requests-1 || len(slices.Compact(all)) != c.requests || slots != min(c.concurrency, max(slots, 0)) {
+			t.Errorf("%+v: %d requests from %d to %d over %d slots", c, len(all), all[0], all[len(all)-1], slots)
+		}
+	}
+}
+
+// An open loop's one schedule is cut, whatever the number of machines.
+func TestSharesOfASchedule(t *testing.T) {
+	whole := Load{Concurrency: 50, Requests: 200, Rate: 20, Seed: 7}
+	want := dues(whole, 200)
+	for _, machines := range []int{2, 3} {
+		shares, number := whole.Split(machines)
+		got := make([]time.Duration, 200)
+		for k, s := range shares {
+			for i, due := range dues(s, s.Requests) {
+				got[number(k, i)] = due
+			}
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%d machines: another schedule", machines)
+		}
+	}
+}
+
+func dues(l Load, n int) []time.Duration {
+	s := newSchedule(l)
+	out := make([]time.Duration, n)
+	for i := range out {
+		_, out[i], _ = s.next()
+	}
+	return out
+}
+
+// The requests of a session stay on one machine and keep their order.
+func TestSharesOfRecordedTraffic(t *testing.T) {
+	a := &Arrivals{Speed: 2}
+	for i := range 90 {
+		a.At = append(a.At, time.Duration(i)*time.Second)
+		before := int32(-1)
+		if i >= 30 && i%3 == 0 { // every third request belongs to one of ten sessions
+			before = int32(i - 30)
+		}
+		a.Before = append(a.Before, before)
+		a.Prompts = append(a.Prompts, int32(90-i))
+	}
+	shares, number := Load{Concurrency: 100, Requests: 90, Rate: 1, Arrivals: a}.Split(4)
+	seen := map[int]bool{}
+	for k, s := range shares {
+		if err := s.validate(); err != nil {
+			t.Fatal(err)
+		}
+		for i := range s.Requests {
+			n := number(k, i)
+			seen[n] = true
+			if s.Arrivals.due(i) != a.due(n) || s.Arrivals.prompt(i) != a.prompt(n) {
+				t.Errorf("request %d: due %v with prompt %d, want %v and %d", n, s.Arrivals.due(i), s.Arrivals.prompt(i), a.due(n), a.prompt(n))
+			}
+			before := s.Arrivals.before(i)
+			if before >= 0 {
+				before = number(k, before)
+			}
+			if before != a.before(n) {
+				t.Errorf("request %d waits for %d, want %d", n, before, a.before(n))
+			}
+		}
+	}
+	if len(seen) != 90 {
+		t.Errorf("%d of 90 requests", len(seen))
+	}
+}
