@@ -275,7 +275,7 @@ func (l LoadState) level(o *Order, completed int) *analysis.Level {
 // worst: only the last step fails, for want of throughput, for its TTFT, or for
 // requests that fail, all at once or ever more often.
 func (q FindLimit) worst() ([]forecast, []string) {
-	steps := q.Config.Concurrency
+	steps := q.Config.rungs()
 	if len(steps) == 0 {
 		return nil, nil
 	}
