@@ -333,7 +333,7 @@ func queueCrossing(pts []CrossingPoint, around float64) (c Crossing, levered, ok
 	if len(taken) < 2 {
 		return Crossing{}, false, false
 	}
-	at, half := sum/weight, studentT(sharedDof(phi/weight, dof, runs))*math.Sqrt(1/weight+shared*shared)
+	at, half := sum/weight, StudentT(sharedDof(phi/weight, dof, runs))*math.Sqrt(1/weight+shared*shared)
 	levered = len(taken) > 2
 	if slices.Max(taken)-slices.Min(taken) < 3*half {
 		levered = false
@@ -360,7 +360,7 @@ func (c Crossing) unlessSlow(stretch []CrossingPoint) Crossing {
 		dof += sharedDof(p.between, p.Dof, p.betweenDof)
 	}
 	at := c.At.Or(0)
-	half := studentT(dof) * at / math.Sqrt(weight)
+	half := StudentT(dof) * at / math.Sqrt(weight)
 	c.Low, c.High = loadgen.Known(min(c.Low.Or(at), at-half)), loadgen.Known(max(c.High.Or(at), at+half))
 	return c
 }

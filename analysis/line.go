@@ -153,7 +153,7 @@ func (l line) variance(n float64) float64 {
 // whose distance from the threshold is within t standard errors, the roots of
 // (mid + slope d - T)^2 = t^2 (midVar + slopeVar d^2).
 func (l line) invert(threshold float64) (Crossing, bool) {
-	q := studentT(l.dof)
+	q := StudentT(l.dof)
 	off := l.mid - threshold
 	a := l.slope*l.slope - q*q*l.slopeVar
 	b := l.slope * off

@@ -25,7 +25,7 @@ const profileReach = 1.25
 // themselves, and wider where the points scatter around the curve by more than
 // their errors say (Birge 1932).
 func newKneeProfile(d *curveData, best fitted, elasticity, top float64) *kneeProfile {
-	t := studentT(d.dof)
+	t := StudentT(d.dof)
 	birge := max(1, best.reduced(len(d.n)))
 	return &kneeProfile{data: d, elasticity: elasticity, least: best.aicc, price: d.penalty(best.k), allowed: t * t * birge, top: top}
 }

@@ -38,9 +38,9 @@ func standardError(means []float64) Number {
 	return loadgen.Known(s * math.Sqrt((1+2*r1*(b-1)/b)/b))
 }
 
-// studentT returns the two-sided 95 % quantile of Student's t with dof degrees
+// StudentT returns the two-sided 95 % quantile of Student's t with dof degrees
 // of freedom; infinitely many make it the normal one, 1.96.
-func studentT(dof float64) float64 {
+func StudentT(dof float64) float64 {
 	if math.IsInf(dof, 1) {
 		return distuv.UnitNormal.Quantile(0.975)
 	}

@@ -270,6 +270,6 @@ func (p *profile) allowedDrop(c chance) float64 {
 	if dof < 1 || chi2 <= dof {
 		return distuv.ChiSquared{K: 1}.Quantile(0.95) / 2
 	}
-	t := studentT(max(dof, 4))
+	t := StudentT(max(dof, 4))
 	return t * t / 2 * chi2 / dof
 }

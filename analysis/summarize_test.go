@@ -219,7 +219,7 @@ func TestBatchMeansCoverTheTruth(t *testing.T) {
 			c.cv, c.seed, c.stagger = 0.5, seed, 2100*ms
 			s := Summarize([]loadgen.Run{c.run()}, Options{})
 			m := math.Min(float64(n), 64)
-			q := studentT(float64(len(s.Steady.Batches) - 1))
+			q := StudentT(float64(len(s.Steady.Batches) - 1))
 			within := func(v, se Number, truth float64) int {
 				if math.Abs(v.Or(0)-truth) <= q*se.Or(0) {
 					return 1

@@ -69,7 +69,7 @@ func (s Series) Test() TrendTest {
 	dof := float64(blocks - 2)
 	change, half := perSecond*span/unit, se*span/unit
 	t.Change, t.SE = loadgen.Known(change), loadgen.Known(half)
-	t.Low, t.High = loadgen.Known(change-studentT(dof)*half), loadgen.Known(change+studentT(dof)*half)
+	t.Low, t.High = loadgen.Known(change-StudentT(dof)*half), loadgen.Known(change+StudentT(dof)*half)
 	worse, gate := change, s.Gate
 	if s.HigherOK {
 		worse = -change

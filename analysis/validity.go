@@ -255,6 +255,6 @@ func trendOf(name, label string, p *part, of func(*loadgen.Sample) (time.Duratio
 	if m > 0 {
 		change = slope * p.length().Seconds() / m
 	}
-	return judged(name, change, trendGate, math.Abs(change) <= trendGate || math.Abs(slope) <= studentT(float64(count-2))*se,
+	return judged(name, change, trendGate, math.Abs(change) <= trendGate || math.Abs(slope) <= StudentT(float64(count-2))*se,
 		"%s changes by %+.1f %% over the window (gate %.0f %% and 2 standard errors)", label, 100*change, 100*trendGate)
 }

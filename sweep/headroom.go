@@ -12,9 +12,11 @@ import (
 
 // HeadroomAnswer is how many times recorded traffic fits.
 type HeadroomAnswer struct {
-	Speed      analysis.Number `json:"speed"` // the largest at which every requirement holds; null where none was found
-	Low        analysis.Number `json:"low"`   // of its interval; where every speed held, the largest that was tried
-	High       analysis.Number `json:"high"`  // null where every speed held
+	Speed      analysis.Number `json:"speed"`  // the largest at which every requirement holds; null where none was found
+	Low        analysis.Number `json:"low"`    // of its interval; where every speed held, the largest that was tried
+	High       analysis.Number `json:"high"`   // null where every speed held
+	Again      *Ends           `json:"again"`  // of it, what the runs leave open: where the same requests, sent again, would come to; null where the interval is that
+	Longer     analysis.Number `json:"longer"` // the speed of ten times as much traffic of the same kind, simulated; null where what was sent was long enough
 	Confidence analysis.Number `json:"confidence"`
 	SLO        string          `json:"slo"`     // the requirement that breaks first
 	Speedup    Speedup         `json:"speedup"` // how the traffic became more
@@ -22,6 +24,12 @@ type HeadroomAnswer struct {
 	Piece      Piece           `json:"piece"`
 	Queue      []Simulated     `json:"queue"`    // how many would be in the server; simulated, not measured
 	Arrivals   []Arrived       `json:"arrivals"` // all that was recorded, over time
+}
+
+// Ends are those of an interval.
+type Ends struct {
+	Low  float64 `json:"low"`
+	High float64 `json:"high"`
 }
 
 // Piece is what was sent of a trace.
@@ -227,7 +235,13 @@ func (f FindHeadroom) placeOf(steps []analysis.Step) place {
 	at := func(i int) float64 { return from + (to-from)*(float64(i)+0.5)/cells }
 	weights, total := make([]float64, cells), 0.0
 	far, all := make([]float64, cells), make([]float64, cells)
-	for _, width := range headroomWidths {
+	// The ends are wider than 95 %: a search that stops where its interval looks narrow
+	// stops too often where it does so by luck.
+	widths, tail := headroomWidths, 0.01
+	if len(f.Traffic.At) < 150 { // a statistic of so few is one of the last of them
+		widths, tail = append(widths[:len(widths):len(widths)], 0.24, 0.48), 0.005
+	}
+	for _, width := range widths {
 		fill(far, 1)
 		for _, t := range trials {
 			if !t.near { // knows no slope
@@ -256,9 +270,7 @@ func (f FindHeadroom) placeOf(steps []analysis.Step) place {
 		}
 		return math.Exp(to)
 	}
-	// The ends are wider than 95 %: a search that stops where its interval looks narrow
-	// stops too often where it does so by luck.
-	return place{quantile(0.01), quantile(0.2), quantile(0.5), quantile(0.8), quantile(0.99)}
+	return place{quantile(tail), quantile(0.2), quantile(0.5), quantile(0.8), quantile(1 - tail)}
 }
 
 // accident is how often a run is a matter of something else.
@@ -271,9 +283,9 @@ func (t trial) weigh(weights []float64, at func(int) float64, width, slope float
 	}
 }
 
-func fill(weights []float64, v float64) {
-	for i := range weights {
-		weights[i] = v
+func fill[T any](all []T, v T) {
+	for i := range all {
+		all[i] = v
 	}
 }
 
@@ -303,9 +315,6 @@ func (f FindHeadroom) answer(h History) Answer {
 	if s := f.Piece.sentence(); s != "" {
 		out.Warnings = append(out.Warnings, s)
 	}
-	if s := f.brief(h.Steps); s != "" {
-		out.Warnings = append(out.Warnings, s)
-	}
 	good, bad := speedBounds(h.Steps)
 	var broke *analysis.Step // the slowest run that failed
 	for i := range h.Steps {
@@ -319,8 +328,10 @@ func (f FindHeadroom) answer(h History) Answer {
 	if good > 0 && broke != nil {
 		p := f.placeOf(h.Steps)
 		a.Speed, a.Low, a.High, a.Confidence = loadgen.Known(p.middle), loadgen.Known(p.low), loadgen.Known(p.high), loadgen.Known(0.95)
+		f.widen(a, h.Steps, p)
 		a.Rate = loadgen.Known(p.middle * f.Traffic.Rate())
 	}
+	out.Warnings = append(out.Warnings, f.doubts(a, h.Steps)...)
 	if h.complete() {
 		f.beside(a, h.Steps)
 	}
@@ -357,11 +368,47 @@ func (f FindHeadroom) beside(a *HeadroomAnswer, steps []analysis.Step) {
 	a.Arrivals, a.Queue = whole.Arrived(), f.simulate(steps)
 }
 
-// brief says that the traffic is over, at the largest speed that held, before a queue
-// could grow: in less than twenty response times. A longer piece would be carried less
-// often.
-func (f FindHeadroom) brief(steps []analysis.Step) string {
-	const fewest = 20
+// widen makes the interval that of the traffic, of which the trace is a sample: it holds
+// what other traces of the same kind would have come to, and longer ones where this one is
+// over before a queue can grow.
+func (f FindHeadroom) widen(a *HeadroomAnswer, steps []analysis.Step, p place) {
+	k := f.alike(steps, p.middle, a.SLO)
+	if k == nil {
+		return
+	}
+	others := min(k.spread(), likeMost) // beyond, nothing is known
+	low, high := math.Hypot(math.Log(p.middle/p.low), others), math.Hypot(math.Log(p.high/p.middle), others)
+	a.Again = &Ends{p.low, p.high}
+	a.Low, a.High = loadgen.Known(p.middle*math.Exp(-low)), loadgen.Known(p.middle*math.Exp(high))
+	if _, responses, _ := f.lasts(steps); responses < briefResponses {
+		speed := p.middle * math.Exp(k.ratios(longerTraces, longer)[longerTraces/2])
+		a.Longer, a.Low = loadgen.Known(speed), loadgen.Known(math.Exp(-low)*min(p.middle, speed))
+	}
+}
+
+// doubts is what a short trace leaves open, in words.
+func (f FindHeadroom) doubts(a *HeadroomAnswer, steps []analysis.Step) []string {
+	var out []string
+	if again := a.Again; again != nil && a.High.Or(0)/a.Low.Or(1) > 1.5*again.High/again.Low {
+		out = append(out, fmt.Sprintf("%d requests are a small sample of such traffic: these very ones, sent again, would come to %s-%s x; the interval holds as well what others of the same kind would come to, simulated. Record more for a narrower one",
+			len(f.Traffic.At), speedText(again.Low), speedText(again.High)))
+	}
+	if s, responses, speed := f.lasts(steps); responses < briefResponses {
+		out = append(out, fmt.Sprintf("at %s x the recorded traffic all of it comes within %s, %.1f response times: too short for a queue to grow as it would in longer traffic, which fits less often",
+			speedText(speed), spanOf(s), responses))
+		if v, ok := a.Longer.Value(); ok {
+			out = append(out, fmt.Sprintf("simulated, ten times as much traffic of this kind fits %s x; the interval begins below that", speedText(v)))
+		}
+	}
+	return out
+}
+
+// briefResponses is how many response times traffic has to last for a queue to grow.
+const briefResponses = 20
+
+// lasts is how long the traffic lasts at the largest speed that held, in seconds and in
+// response times; for ever where none held.
+func (f FindHeadroom) lasts(steps []analysis.Step) (s, responses, speed float64) {
 	var best *analysis.Step
 	for i := range steps {
 		if st := &steps[i]; st.Passed() && (best == nil || st.Speed.Or(0) > best.Speed.Or(0)) {
@@ -369,17 +416,13 @@ func (f FindHeadroom) brief(steps []analysis.Step) string {
 		}
 	}
 	if best == nil {
-		return ""
+		return math.Inf(1), math.Inf(1), 0
 	}
-	lasts, response := f.Traffic.Span().Seconds(), best.Whole.E2E.Mean.Or(0)
-	if f.Speedup != MoreSessions {
-		lasts /= best.Speed.Or(1)
+	speed = best.Speed.Or(1)
+	if s = f.Traffic.Span().Seconds(); f.Speedup != MoreSessions {
+		s /= speed
 	}
-	if lasts >= fewest*response {
-		return ""
-	}
-	return fmt.Sprintf("at %s x the recorded traffic all of it comes within %s, %.1f response times: too short for a queue to grow as it would in longer traffic, which fits less often",
-		speedText(best.Speed.Or(0)), spanOf(lasts), lasts/response)
+	return s, s / best.Whole.E2E.Mean.Or(0), speed
 }
 
 // worst: only the highest speed fails.

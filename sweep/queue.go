@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/capfind/capfind/analysis"
+	"github.com/capfind/capfind/loadgen"
 )
 
 // Simulated is how many requests would be in the server, waiting ones included, if
@@ -54,6 +55,7 @@ type service struct {
 const (
 	serviceBin    = 0.12 // widths of the bins, as a share
 	serviceSlices = 20   // at least, of all runs
+	serviceLeft   = 200  // requests that left, at least, where most were in the server
 )
 
 // serviceOf reads the service off the slices of the measured runs: in each, so many
@@ -82,7 +84,11 @@ func serviceOf(steps []analysis.Step) *service {
 		return nil
 	}
 	var at, rates, weights []float64
-	for bin := int(math.Round(math.Log(1e-6) / serviceBin)); bin <= int(math.Round(math.Log(top)/serviceBin)); bin++ {
+	first, last := int(math.Round(math.Log(1e-6)/serviceBin)), int(math.Round(math.Log(top)/serviceBin))
+	for ; last > first && left[last] < serviceLeft; last-- { // the rate at the top is what all beyond is served at: not that of few
+		inside[last-1], left[last-1], seconds[last-1] = inside[last-1]+inside[last], left[last-1]+left[last], seconds[last-1]+seconds[last]
+	}
+	for bin := first; bin <= last; bin++ {
 		if s := seconds[bin]; s > 0 {
 			at, rates, weights = append(at, inside[bin]/s), append(rates, left[bin]/s), append(weights, s)
 		}
@@ -108,40 +114,88 @@ func readOff(at, values []float64, x float64) float64 {
 	return v0
 }
 
-// queue follows the number in the server through arrivals. Between two of them as many
-// leave as the service says, one after the other.
+// line is the requests in a server over time, first in, first out.
+type line struct {
+	*service
+	now, begun float64        // seconds; how much of the next departure is done
+	n          int            // in the server
+	area       float64        // of n over time
+	left       func()         // hears of every departure; may be nil
+	work       func() float64 // of the next departure; nil: 1
+}
+
+// advance lets time pass. Until then as many leave as the service says, one after the other.
+func (l *line) advance(until float64) {
+	for l.now < until {
+		rate, work := l.rate[min(l.n, l.top)], 1.0
+		if l.work != nil && l.n > 0 {
+			work = l.work()
+		}
+		took := (work - l.begun) / rate // +Inf where nothing is served
+		if l.n == 0 || l.now+took > until {
+			if l.n > 0 {
+				l.begun += rate * (until - l.now)
+			}
+			l.area += float64(l.n) * (until - l.now)
+			l.now = until
+			return
+		}
+		l.area += float64(l.n) * took
+		l.now, l.begun, l.n = l.now+took, 0, l.n-1
+		if l.left != nil {
+			l.left()
+		}
+	}
+}
+
+// queue follows the number in the server through arrivals.
 func (s *service) queue(at []time.Duration, scale, speed float64) Simulated {
-	out := Simulated{Speed: speed}
-	n, begun, now, area := 0, 0.0, 0.0, 0.0 // begun: how far the next departure is
-	advance := func(until float64) {
-		for now < until {
-			rate := s.rate[min(n, s.top)]
-			if n == 0 || rate <= 0 {
-				area += float64(n) * (until - now)
-				now = until
-				return
-			}
-			took := (1 - begun) / rate
-			if now+took > until {
-				begun += rate * (until - now)
-				area += float64(n) * (until - now)
-				now = until
-				return
-			}
-			area += float64(n) * took
-			now, begun, n = now+took, 0, n-1
-		}
-	}
+	out, l := Simulated{Speed: speed}, line{service: s}
 	for _, a := range at {
-		advance(a.Seconds() / scale)
-		n++
-		if n > out.Peak {
-			out.Peak, out.AtSeconds = n, now
+		l.advance(a.Seconds() / scale)
+		l.n++
+		if l.n > out.Peak {
+			out.Peak, out.AtSeconds = l.n, l.now
 		}
 	}
-	if now > 0 {
-		out.Mean = area / now
+	if l.now > 0 {
+		out.Mean = l.area / l.now
 	}
 	out.Beyond = out.Peak > s.top
+	return out
+}
+
+// times are how long the requests of some arrivals are in the server, or wait for those
+// before them, in seconds; work is what each of their prompts takes.
+func (s *service) times(a *loadgen.Arrivals, work []float32, waiting bool) []float64 {
+	out, pace, before := make([]float64, 0, len(a.At)), a.Pace(), 0.0
+	l := line{service: s}
+	l.left = func() {
+		due, until := a.At[len(out)].Seconds()/pace, l.now
+		if waiting {
+			until = max(due, before)
+		}
+		out, before = append(out, until-due), l.now
+	}
+	if work != nil {
+		l.work = func() float64 {
+			prompt := len(out)
+			if a.Prompts != nil {
+				prompt = int(a.Prompts[prompt])
+			}
+			return float64(work[prompt%len(work)])
+		}
+	}
+	for _, at := range a.At {
+		l.advance(at.Seconds() / pace)
+		l.n++
+	}
+	for len(out) < len(a.At) { // all that came leave
+		known := len(out)
+		if l.advance(l.now + float64(l.n)/s.rate[s.top]); len(out) == known && s.rate[min(l.n, s.top)] <= 0 { // how so few are served is not known
+			l.left()
+			l.n--
+		}
+	}
 	return out
 }

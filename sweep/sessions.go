@@ -91,12 +91,12 @@ type sent struct {
 
 // add takes sessions once more, as many as hold a share of all requests.
 func (e *expansion) add(copied int, share float64) {
-	sizes := make(map[int32]int)
+	sizes := make([]int, len(e.roots))
 	for _, r := range e.roots {
 		sizes[r]++
 	}
 	draw := rand.New(rand.NewPCG(e.t.Seed, uint64(copied)))
-	firsts := make([]int32, 0, len(sizes))
+	var firsts []int32
 	for i, r := range e.roots {
 		if r == int32(i) {
 			firsts = append(firsts, r)
@@ -104,7 +104,9 @@ func (e *expansion) add(copied int, share float64) {
 	}
 	draw.Shuffle(len(firsts), func(i, j int) { firsts[i], firsts[j] = firsts[j], firsts[i] })
 	want, have := share*float64(len(e.roots)), 0.0
-	shifts := make(map[int32]time.Duration)
+	const left = time.Duration(math.MinInt64)
+	shifts := make([]time.Duration, len(e.roots))
+	fill(shifts, left)
 	for _, r := range firsts {
 		size := float64(sizes[r])
 		if share < 1 && have+size/2 > want && (have > 0 || copied > 0) {
@@ -114,8 +116,8 @@ func (e *expansion) add(copied int, share float64) {
 		shifts[r] = e.beside(draw, copied, e.t.At[r])
 	}
 	for i, r := range e.roots {
-		if shift, ok := shifts[r]; ok {
-			e.out = append(e.out, sent{e.t.At[i] + shift, copied, int32(i)})
+		if shifts[r] != left {
+			e.out = append(e.out, sent{e.t.At[i] + shifts[r], copied, int32(i)})
 		}
 	}
 }
@@ -145,7 +147,7 @@ func (e *expansion) arrivals(speed float64) *loadgen.Arrivals {
 	})
 	n := len(e.t.At)
 	a := &loadgen.Arrivals{Speed: speed, OwnPace: true}
-	places := make(map[int]int32, len(e.out)) // by prompt
+	places := make([]int32, e.t.takes(speed, MoreSessions)) // by prompt
 	for i, s := range e.out {
 		prompt := s.copied*n + int(s.number)
 		places[prompt] = int32(i)

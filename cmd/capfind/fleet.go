@@ -44,8 +44,10 @@ func (b *bench) gatherFleet(ctx context.Context) error {
 		}
 	}
 	token := loadgen.Secret(os.Getenv(tokenVariable))
+	shown := loadgen.Secret("") // who gave it has it: in a log it would be everybody's
 	if token == "" {
 		token = fleet.NewToken()
+		shown = token
 	}
 	listen := f.Listen
 	if f.LocalWorkers && !b.file.Given("fleet.listen") {
@@ -72,15 +74,15 @@ func (b *bench) gatherFleet(ctx context.Context) error {
 			}
 		}
 	} else {
-		b.notice("waiting for %d workers; on each load machine:\n  %s", f.Workers, joinLine(f, b.fleet.Address(), token))
+		b.notice("waiting for %d workers; on each load machine:\n  %s", f.Workers, joinLine(f, b.fleet.Address(), shown))
 	}
 	return b.fleet.Gather(ctx)
 }
 
-// joinLine is what is to be typed on a load machine.
+// joinLine is what is to be typed on a load machine, with the token unless it is empty.
 func joinLine(f config.Fleet, address string, token loadgen.Secret) string {
 	line := "capfind worker --join " + address
-	if f.NATSURL == "" {
+	if f.NATSURL == "" && token != "" {
 		line = tokenVariable + "=" + token.Reveal() + " " + line
 	}
 	if f.Name != config.Default().Fleet.Name {

@@ -164,7 +164,7 @@ func (a *app) recordedLoad(f *config.File) sweep.LoadPoint {
 
 // recordedTraffic is a trace as far as decisions depend on it.
 func recordedTraffic(t *trace.Trace) *sweep.Traffic {
-	out := &sweep.Traffic{At: t.At}
+	out := &sweep.Traffic{At: t.At, Work: t.Work()}
 	if slices.ContainsFunc(t.Before, func(k int32) bool { return k >= 0 }) {
 		out.Before = t.Before
 	}

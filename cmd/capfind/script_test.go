@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"flag"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -54,8 +55,8 @@ func TestScripts(t *testing.T) {
 }
 
 // setup gives every script simulated servers of its own: $SIM, which runs 2
-// requests at once, and $LOCKED, which wants the key "sesame". The directory demo
-// holds a result.
+// requests at once, and $LOCKED, which wants the key "sesame"; and $PORT, which nobody
+// listens on. The directory demo holds a result.
 func setup(e *testscript.Env) error {
 	fast := simserver.Default()
 	fast.Slots, fast.StepTime, fast.Prefill = 2, 4*time.Millisecond, 4*time.Millisecond
@@ -70,6 +71,13 @@ func setup(e *testscript.Env) error {
 		e.Setenv(name, s.URL())
 	}
 	oddServers(e)
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	_, port, _ := net.SplitHostPort(free.Addr().String())
+	e.Setenv("PORT", port)
+	free.Close()
 	for name, data := range map[string][]byte{"lengths.jsonl": lengths(), "huge.jsonl": huge()} {
 		if err := os.WriteFile(filepath.Join(e.WorkDir, name), data, 0o644); err != nil {
 			return err

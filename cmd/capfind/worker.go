@@ -76,8 +76,12 @@ func (a *app) workerAction(c *cli.Context) error {
 		MaxStreams: c.Int("max-streams"), Wait: c.Duration("wait"), Version: version().version,
 		Notice: func(text string) { a.logf("%s %s", time.Now().Format(time.TimeOnly), text) }, Prepare: w.prepare,
 	})
-	if errors.Is(err, fleet.ErrName) {
+	switch {
+	case errors.Is(err, fleet.ErrName):
 		return flags.UsageError{Err: err}
+	case errors.Is(err, fleet.ErrNoHub) && w.bench != nil: // it has done its work
+		a.logf("%v: done", err)
+		return nil
 	}
 	return err
 }

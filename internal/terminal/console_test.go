@@ -3,6 +3,7 @@ package terminal
 import (
 	"bytes"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -114,6 +115,12 @@ func TestStepTable(t *testing.T) {
 	whole := byConcurrency.stepTable(steps, unlimited)
 	if strings.Contains(whole, "-0 %") || !strings.Contains(whole, " +0 %") || !strings.Contains(whole, "p95 TTFT") {
 		t.Errorf("whole table:\n%s", whole)
+	}
+	// An answer in one piece has a response time, and no first token.
+	embedding := step(20, 21.77)
+	embedding.Whole.E2E = analysis.Describe(slices.Repeat([]float64{0.25}, 60))
+	if got := byConcurrency.stepTable([]analysis.Step{embedding}, unlimited); strings.Count(got, "E2E 250 ms") != 2 {
+		t.Errorf("not streamed:\n%s", got)
 	}
 	longest := 0
 	for line := range strings.Lines(whole) {

@@ -16,7 +16,7 @@ import (
 // still while the table grows line by line.
 var (
 	stepHeader = []string{"concurrency", "requests", "success", "req/s", "gain", "mean TTFT", "p95 TTFT", "TPOT", "tok/s", ""}
-	stepWidths = []int{12, 8, 8, 8, 7, 10, 9, 8, 8, 0}
+	stepWidths = []int{12, 8, 8, 8, 7, 10, 10, 8, 8, 0}
 )
 
 // wideTable is how many columns the whole table takes; narrowColumns are those
@@ -39,14 +39,18 @@ func pick[T any](from []T, places []int) []T {
 func (n naming) stepRow(steps []analysis.Step, i int) []string {
 	s := &steps[i]
 	v := s.Verdict()
+	mean, p95 := Seconds(v.TTFT.Mean), Seconds(v.TTFT.Percentile(95))
+	if sweep.NotStreamed(s) { // the header stands before anything is known of the answers
+		mean, p95 = "E2E "+Seconds(v.E2E.Mean), "E2E "+Seconds(v.E2E.Percentile(95))
+	}
 	return []string{
 		n.step(s.Concurrency, s.RequestRate, s.Speed, s.Phase),
 		strconv.Itoa(s.Whole.Completed + s.Whole.Failed),
 		Percent(v.SuccessRate, 1),
 		v.RequestThroughput.Format(2),
 		gain(steps[:i], s),
-		Seconds(v.TTFT.Mean),
-		Seconds(v.TTFT.Percentile(95)),
+		mean,
+		p95,
 		Seconds(v.TPOT.Mean),
 		v.OutputThroughput.Format(0),
 		remark(s),

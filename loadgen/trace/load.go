@@ -277,6 +277,24 @@ func (t *Trace) Longer(context, output int) int {
 	return n
 }
 
+// Work is how much of a server each request takes, 1 on average: half by the length of its
+// prompt, half by that of its answer, for which of them counts depends on the server. A
+// length that is not known is an average one.
+func (t *Trace) Work() []float32 {
+	out := make([]float32, len(t.At))
+	input, output := t.Means()
+	share := func(n int32, mean float64) float32 {
+		if n <= 0 || mean <= 0 {
+			return 0.5
+		}
+		return float32(float64(n) / mean / 2)
+	}
+	for i := range out {
+		out[i] = share(t.Input[i], input) + share(t.Output[i], output)
+	}
+	return out
+}
+
 // Busiest is where the stretch of that length with the most requests begins.
 func (t *Trace) Busiest(length time.Duration) time.Duration {
 	best, most, last := 0, 0, 0
