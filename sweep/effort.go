@@ -20,6 +20,7 @@ type pace struct {
 	leap       float64 // ratio of two steps of the ladder, up to leapTo, that are worth measuring both; 0: all are
 	waves      float64 // requests of a probe per request in flight, where answers are of one length
 	leastProbe int     // fewest requests of a probe
+	slope      float64 // fewest requests of a probe where success falls slowly, or a bucket of tokens may have been full
 	near       float64 // how close to an answer is close enough, as a share
 	probes     int     // bounds the search for the knee, or for a time
 	budget     float64 // of the search, as a share of search_requests
@@ -34,9 +35,9 @@ type pace struct {
 const leapTo = 100
 
 var paces = map[Effort]pace{
-	EffortGuide:    {waves: 4, leastProbe: leastProbe, near: 0.02, probes: 6, budget: 1, repeats: 1, others: 2},
-	EffortQuick:    {ladder: 4, leap: 4, waves: 4, leastProbe: 24, near: 0.05, probes: 3, budget: 0.2, unseen: 0.019, kneeFirst: true},
-	EffortThorough: {waves: 6, leastProbe: 2 * leastProbe, near: 0.01, probes: 10, budget: 4, repeats: 4, others: 2},
+	EffortGuide:    {waves: 4, leastProbe: leastProbe, slope: 400, near: 0.02, probes: 6, budget: 1, repeats: 1, others: 2},
+	EffortQuick:    {ladder: 4, leap: 4, waves: 4, leastProbe: 24, slope: 300, near: 0.05, probes: 3, budget: 0.2, unseen: 0.019, kneeFirst: true},
+	EffortThorough: {waves: 6, leastProbe: 2 * leastProbe, slope: 800, near: 0.01, probes: 10, budget: 4, repeats: 4, others: 2},
 }
 
 // pace is that of the effort asked for.
@@ -47,17 +48,26 @@ func (c Config) pace() pace {
 	return paces[EffortGuide]
 }
 
-// rungs are the steps of the ladder that are measured.
+// rungs are the steps of the ladder that are measured where nothing is near.
 func (c Config) rungs() []int {
-	p := c.pace()
 	var out []int
-	for i, n := range c.Concurrency {
-		last := i == len(c.Concurrency)-1
-		if k := len(out); p.leap == 0 || k == 0 || last || n > leapTo || float64(n) >= p.leap*float64(out[k-1]) {
-			out = append(out, n)
-		}
+	for n := c.rungAbove(0, false); n > 0; n = c.rungAbove(n, false) {
+		out = append(out, n)
 	}
 	return out
+}
+
+// rungAbove is the step of the ladder to measure after one; 0 after the last. A quick
+// ladder leaps, but where a limit is near.
+func (c Config) rungAbove(n int, near bool) int {
+	p := c.pace()
+	for i, m := range c.Concurrency {
+		last := i == len(c.Concurrency)-1
+		if m > n && (last || n == 0 || near || p.leap == 0 || m > leapTo || float64(m) >= p.leap*float64(n)) {
+			return m
+		}
+	}
+	return 0
 }
 
 // gainOver is the throughput gain that is asked of a step over another one: on a ladder

@@ -56,15 +56,13 @@ func (e *evidence) next() *Order {
 func (e *evidence) climb() *Order {
 	steps := e.ask.Config.rungs()
 	if !e.stopped {
-		for _, n := range steps {
-			if n > e.climbed {
-				o := e.order(n, e.promptsAt(n), analysis.PhaseLadder)
-				o.Repeat, o.Settle, o.Prev = e.ask.Config.Repeat && e.pace().ladder == 0, e.ask.Config.Exact, e.passed()
-				if k := len(o.Prev); k > 0 {
-					o.Rules.MinThroughputGain = e.ask.Config.gainOver(o.Rules.MinThroughputGain, o.Prev[k-1].Concurrency, n)
-				}
-				return o
+		if n := e.ask.Config.rungAbove(e.climbed, e.nearing()); n > 0 {
+			o := e.order(n, e.promptsAt(n), analysis.PhaseLadder)
+			o.Repeat, o.Settle, o.Prev = e.ask.Config.Repeat && e.pace().ladder == 0, e.ask.Config.Exact, e.passed()
+			if k := len(o.Prev); k > 0 {
+				o.Rules.MinThroughputGain = e.ask.Config.gainOver(o.Rules.MinThroughputGain, o.Prev[k-1].Concurrency, n)
 			}
+			return o
 		}
 		return nil
 	}
@@ -97,6 +95,30 @@ func (e *evidence) climb() *Order {
 	o.Repeat, o.Prev = true, e.passed()
 	return o
 }
+
+// nearing reports whether the last step that held is close to a limit: its throughput
+// grew by a good deal less than its load, or a time is beyond half of what it may be.
+func (e *evidence) nearing() bool {
+	held := e.passed()
+	k := len(held) - 1
+	if k < 0 {
+		return false
+	}
+	for _, t := range e.timedRules() {
+		if points := e.points(t); len(points) > 0 && points[len(points)-1].Value > t.threshold/2 {
+			return true
+		}
+	}
+	if k < 1 {
+		return false
+	}
+	from, to := e.throughput(held[k-1].Concurrency), e.throughput(held[k].Concurrency)
+	ratio := float64(held[k].Concurrency) / float64(held[k-1].Concurrency)
+	return from > 0 && math.Log(to/from) < linear*math.Log(ratio)
+}
+
+// linear is the elasticity of throughput from which nothing holds it back noticeably.
+const linear = 0.85
 
 // passed are the steps of the ladder, and those that took its place since the server
 // changed, that broke no rule, by concurrency.

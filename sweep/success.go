@@ -38,7 +38,7 @@ func (e *evidence) success() *Order {
 	n, why := e.cliffGuess(good, fails)
 	if e.rateLimited() {
 		// A bucket that was full lets through what the rate would not.
-		waves = max(waves, leastSlopeProbe/float64(n))
+		waves = max(waves, e.pace().slope/float64(n))
 	}
 	return e.probe(n, waves, RuleSuccess, why)
 }
@@ -47,10 +47,8 @@ func (e *evidence) success() *Order {
 // eighth of what may be spent, so that the probes spread out and few of their
 // requests go into filling up the load.
 func (e *evidence) slopeProbe() float64 {
-	return max(leastSlopeProbe, float64(e.ask.Config.searchRequests())/8)
+	return max(e.pace().slope, float64(e.ask.Config.searchRequests())/8)
 }
-
-const leastSlopeProbe = 400
 
 func halfWidth(c analysis.Crossing) float64 {
 	return (c.High.Or(math.Inf(1)) - c.Low.Or(0)) / 2
