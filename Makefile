@@ -32,7 +32,7 @@ bench: ## cost and exactness of the client beside a bare reader on the same sock
 	go test -run '^$$' -bench . ./loadgen/api
 
 bench-search: ## how exact the search is: a thousand drawn sweeps a server, then a few dozen with the real client under fake time
-	go test -run '^$$' -bench "Decisions|Spreads|Search" -benchtime 1x -timeout 2h ./sweep/control
+	go test -run '^$$' -bench "Decisions|Efforts|Spreads|Search" -benchtime 1x -timeout 2h ./sweep/control
 
 # Against real engines. Python 3.9 or newer is wanted, and a package registry the
 # first time; everything is installed under ~/.cache/capfind-engines.

@@ -14,6 +14,7 @@ import (
 
 // Config is the config's sweep section.
 type Config struct {
+	Effort                Effort            `yaml:"effort"`                  // guide: the literal ladder, the limit to 2 %; quick: about a third of its requests, to about 5 %; thorough: to 1 %, with loads repeated in turn
 	Concurrency           Steps             `yaml:"concurrency"`             // list of steps
 	PromptsPerConcurrency int               `yaml:"prompts_per_concurrency"` // requests per step = this x concurrency
 	MinPrompts            int               `yaml:"min_prompts"`             // floor for low concurrencies; 59 without a failure support ">= 95 %" with 95 % confidence
@@ -143,6 +144,7 @@ func (s SLO) statistic() string {
 // Default returns the sweep section before the file is read: the guide's ladder.
 func Default() Config {
 	return Config{
+		Effort:                EffortGuide,
 		Concurrency:           Steps{1, 2, 5, 10, 20, 50, 100, 200, 500, 1000},
 		PromptsPerConcurrency: 10,
 		Exact:                 true,
@@ -209,6 +211,9 @@ func (p *problems) oneOf(key, v string, allowed ...string) {
 // Validate returns everything that is wrong with the section; none is nil.
 func (c Config) Validate() []Problem {
 	var p problems
+	if c.Effort != "" { // as in results of before there was a choice
+		p.oneOf("effort", string(c.Effort), efforts...)
+	}
 	p.steps("concurrency", c.Concurrency)
 	if c.PromptsPerConcurrency < 1 {
 		p.add("prompts_per_concurrency", "is %d, but must be at least 1 (the guide uses 10)", c.PromptsPerConcurrency)

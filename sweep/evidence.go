@@ -341,6 +341,9 @@ func (e *evidence) between() analysis.Between {
 		}
 		e.scatter = analysis.ScatterOf(e.curveInputs(nil), e.fitOptions(analysis.Between{}))
 		b := analysis.SpreadBetween(runs, e.scatter)
+		if b.Free == 0 {
+			b.Tau = max(b.Tau, e.pace().unseen)
+		}
 		e.spreadB = &b
 	}
 	return *e.spreadB

@@ -10,13 +10,10 @@ import (
 	"github.com/capfind/capfind/loadgen"
 )
 
-// maxKneeProbes bounds the search for the knee.
-const maxKneeProbes = 6
-
 // knee finds where throughput stops growing enough, with probes near it until its
 // interval is narrow.
 func (e *evidence) knee() *Order {
-	if e.ask.Rules.MinThroughputGain <= 0 || e.count(RuleGain) >= maxKneeProbes {
+	if e.ask.Rules.MinThroughputGain <= 0 || e.count(RuleGain) >= e.pace().probes {
 		return nil
 	}
 	n, why := e.kneeGuess()
@@ -32,7 +29,7 @@ func (e *evidence) knee() *Order {
 func (e *evidence) kneeWaves() float64 {
 	c := e.curve()
 	knee, ok := c.Knee.Value()
-	if ok && e.between().Tau < uneven && (c.KneeHigh.Or(math.Inf(1))-c.KneeLow.Or(0))/2 > 3*near(knee) {
+	if ok && e.between().Tau < uneven && (c.KneeHigh.Or(math.Inf(1))-c.KneeLow.Or(0))/2 > 3*e.near(knee) {
 		return 2 * e.waves()
 	}
 	return e.waves()
@@ -43,6 +40,11 @@ func (e *evidence) kneeWaves() float64 {
 func (e *evidence) kneeGuess() (int, string) {
 	c := e.curve()
 	knee, ok := c.Knee.Value()
+	if e.pace().kneeFirst && len(e.merged()) < fewestOnCurve {
+		if n := e.roughKnee(); n > 0 {
+			return n, "throughput may stop growing there"
+		}
+	}
 	if !ok && c.KneeBeyond {
 		return e.kneeBelow(c.KneeLow.Or(math.Inf(1)))
 	}
@@ -68,7 +70,7 @@ func (e *evidence) kneeGuess() (int, string) {
 	if n := free(1.1, 1.6, 1.25); n > 0 {
 		return n, fmt.Sprintf("above %.0f, where throughput seems to stop growing", knee)
 	}
-	if (c.KneeHigh.Or(math.Inf(1))-c.KneeLow.Or(0))/2 <= kneeEnough*near(knee) {
+	if (c.KneeHigh.Or(math.Inf(1))-c.KneeLow.Or(0))/2 <= kneeEnough*e.near(knee) {
 		return 0, ""
 	}
 	for _, f := range []float64{0.55, 1.2, 0.8, 0.9} {
@@ -77,6 +79,40 @@ func (e *evidence) kneeGuess() (int, string) {
 		}
 	}
 	return 0, ""
+}
+
+// roughKnee is a load near where throughput stops growing as the two largest say that lie
+// apart, and that was not measured: with slots in the one above, so many are being served
+// as its time in system is longer than in the one below. 0 where it would not bind.
+func (e *evidence) roughKnee() int {
+	points := e.merged()
+	k := len(points) - 1
+	below := -1
+	for i := range points {
+		if k > 0 && points[i].Concurrency <= points[k].Concurrency/1.5 {
+			below = i
+		}
+	}
+	if below < 0 {
+		return 0
+	}
+	top := points[k]
+	at := top.Concurrency * points[below].Residence / top.Residence
+	bound := float64(e.ceiling())
+	for _, t := range e.timedRules() {
+		bound = min(bound, analysis.Cross(e.points(t), t.threshold, e.between()).At.Or(bound))
+	}
+	if at >= 0.9*bound || at <= points[below].Concurrency {
+		return 0
+	}
+	for _, f := range []float64{1, 1.25, 0.8} {
+		n := int(math.Round(min(f*at, bound)))
+		near := slices.ContainsFunc(points, func(p analysis.CurveInput) bool { return math.Abs(p.Concurrency-float64(n)) < 0.1*float64(n) })
+		if n >= 1 && !near {
+			return n
+		}
+	}
+	return 0
 }
 
 // kneeEnough is how many times as wide as near the interval of a knee may stay: the

@@ -101,14 +101,11 @@ func levelPoint(l *analysis.Level, n float64, t timed, figure func(analysis.Leve
 	return p
 }
 
-// maxLatencyProbes bounds the search for a timed criterion.
-const maxLatencyProbes = 6
-
 // latencies finds where each timed criterion that was broken is met.
 func (e *evidence) latencies() *Order {
 	for _, t := range e.timedRules() {
 		c := analysis.Cross(e.points(t), t.threshold, e.between())
-		if !c.At.IsKnown() || e.count(t.rule) >= maxLatencyProbes || e.count(t.rule) >= enoughForOthers && e.boundBelow(c.Low.Or(0)) {
+		if !c.At.IsKnown() || e.count(t.rule) >= e.pace().probes || e.count(t.rule) >= e.pace().others && e.boundBelow(c.Low.Or(0)) {
 			continue
 		}
 		if n, why := e.latencyGuess(t, c); n > 0 {
@@ -118,14 +115,15 @@ func (e *evidence) latencies() *Order {
 	return nil
 }
 
-// enoughForOthers is how many probes a criterion gets that does not bind.
-const enoughForOthers = 2
-
 // boundBelow reports whether the knee binds well below a concurrency, so that what
 // happens there cannot alter the answer.
 func (e *evidence) boundBelow(n float64) bool {
-	knee, ok := e.curve().KneeHigh.Value()
-	return ok && 1.1*knee < n
+	knee := e.curve().KneeHigh
+	if e.pace().kneeFirst {
+		knee = e.gainLimit().High
+	}
+	high, ok := knee.Value()
+	return ok && 1.1*high < n
 }
 
 // latencyGuess is where to measure next for a timed criterion; 0 where enough is
@@ -138,11 +136,11 @@ func (e *evidence) latencyGuess(t timed, c analysis.Crossing) (int, string) {
 		n := int(v)
 		return n, n >= 1 && n <= e.ceiling() && !e.tried(n)
 	}
-	if !c.Confidence.IsKnown() || (high-low)/2 > near(at) {
+	if !c.Confidence.IsKnown() || (high-low)/2 > e.near(at) {
 		// A little below the estimate: if that holds, it is the run at the lower
 		// end of the interval that is wanted anyway. Loads that differ by less than
 		// runs of one load do would tell no more than its repeats.
-		step := max(near(at), e.between().Seen*at)
+		step := max(e.near(at), e.between().Seen*at)
 		for _, v := range []float64{math.Floor(at - step/2), math.Ceil(at + step/2), math.Round(at), math.Floor(at - step), math.Ceil(at + step), math.Floor(at - 3*step), math.Ceil(at + 3*step)} {
 			if n, ok := try(v); ok && float64(n) > low-step && float64(n) < high+step {
 				return n, "where " + name
@@ -150,12 +148,12 @@ func (e *evidence) latencyGuess(t timed, c analysis.Crossing) (int, string) {
 		}
 		return 0, ""
 	}
-	if !e.measured(t.rule, low-near(at), math.Floor(low+1e-9), false) {
+	if !e.measured(t.rule, low-e.near(at), math.Floor(low+1e-9), false) {
 		if n, ok := try(math.Floor(low)); ok {
 			return n, "the lower end of where " + name + " must hold"
 		}
 	}
-	if !e.measured(t.rule, math.Floor(high)+0.5, math.Floor(high)+1+near(at), true) {
+	if !e.measured(t.rule, math.Floor(high)+0.5, math.Floor(high)+1+e.near(at), true) {
 		if n, ok := try(math.Floor(high) + 1); ok {
 			return n, "above the upper end of where " + name + " must fail"
 		}
@@ -189,7 +187,7 @@ func (e *evidence) others() *Order {
 	}
 	for _, rule := range rules {
 		l := bracket(rule, e.steps)
-		if !l.Reached() || l.High.Or(0)-l.Low.Or(0) <= near(l.Low.Or(0)) || e.count(rule) >= maxBisections {
+		if !l.Reached() || l.High.Or(0)-l.Low.Or(0) <= e.near(l.Low.Or(0)) || e.count(rule) >= maxBisections {
 			continue
 		}
 		if n := int(l.Low.Or(0)+l.High.Or(0)) / 2; n <= e.ceiling() && !e.tried(n) {

@@ -38,7 +38,11 @@ func (e *evidence) next() *Order {
 	if o := e.climb(); o != nil || !e.ask.Config.Exact || e.last == 0 {
 		return o
 	}
-	for _, part := range []func() *Order{e.alive, e.success, e.tell, e.latencies, e.others, e.knee, e.confirm, e.repeat} {
+	parts := []func() *Order{e.alive, e.success, e.tell, e.latencies, e.others, e.knee, e.confirm, e.repeat}
+	if e.pace().kneeFirst {
+		parts = []func() *Order{e.alive, e.success, e.knee, e.tell, e.latencies, e.others, e.confirm, e.repeat}
+	}
+	for _, part := range parts {
 		if o := part(); o != nil {
 			return o
 		}
@@ -50,14 +54,15 @@ func (e *evidence) next() *Order {
 // has changed since the ladder was stopped, what it bears now is looked for from
 // there, upwards and then downwards.
 func (e *evidence) climb() *Order {
-	steps := e.ask.Config.Concurrency
+	steps := e.ask.Config.rungs()
 	if !e.stopped {
-		for _, n := range steps {
-			if n > e.climbed {
-				o := e.order(n, e.promptsAt(n), analysis.PhaseLadder)
-				o.Repeat, o.Settle, o.Prev = e.ask.Config.Repeat, e.ask.Config.Exact, e.passed()
-				return o
+		if n := e.ask.Config.rungAbove(e.climbed, e.nearing()); n > 0 {
+			o := e.order(n, e.promptsAt(n), analysis.PhaseLadder)
+			o.Repeat, o.Settle, o.Prev = e.ask.Config.Repeat && e.pace().ladder == 0, e.ask.Config.Exact, e.passed()
+			if k := len(o.Prev); k > 0 {
+				o.Rules.MinThroughputGain = e.ask.Config.gainOver(o.Rules.MinThroughputGain, o.Prev[k-1].Concurrency, n)
 			}
+			return o
 		}
 		return nil
 	}
@@ -91,6 +96,30 @@ func (e *evidence) climb() *Order {
 	return o
 }
 
+// nearing reports whether the last step that held is close to a limit: its throughput
+// grew by a good deal less than its load, or a time is beyond half of what it may be.
+func (e *evidence) nearing() bool {
+	held := e.passed()
+	k := len(held) - 1
+	if k < 0 {
+		return false
+	}
+	for _, t := range e.timedRules() {
+		if points := e.points(t); len(points) > 0 && points[len(points)-1].Value > t.threshold/2 {
+			return true
+		}
+	}
+	if k < 1 {
+		return false
+	}
+	from, to := e.throughput(held[k-1].Concurrency), e.throughput(held[k].Concurrency)
+	ratio := float64(held[k].Concurrency) / float64(held[k-1].Concurrency)
+	return from > 0 && math.Log(to/from) < linear*math.Log(ratio)
+}
+
+// linear is the elasticity of throughput from which nothing holds it back noticeably.
+const linear = 0.85
+
 // passed are the steps of the ladder, and those that took its place since the server
 // changed, that broke no rule, by concurrency.
 func (e *evidence) passed() []analysis.Step {
@@ -109,9 +138,16 @@ func (e *evidence) rung(s *analysis.Step) bool {
 	return s.Phase == analysis.PhaseLadder || s.Purpose == purposeClimb
 }
 
-// promptsAt is the guide's number of requests for a step.
+// pace is that of the effort asked for.
+func (e *evidence) pace() pace { return e.ask.Config.pace() }
+
+// promptsAt is the number of requests for a step of the ladder: the guide's, or, of a
+// quick sweep, as many as its level takes.
 func (e *evidence) promptsAt(concurrency int) int {
 	c := e.ask.Config
+	if p := c.pace(); p.ladder > 0 {
+		return max(int(math.Ceil(p.ladder*float64(concurrency))), leastRung, c.MinPrompts)
+	}
 	return max(c.PromptsPerConcurrency*concurrency, c.MinPrompts, 1)
 }
 
@@ -129,6 +165,9 @@ const (
 	purposeRepeat  = "repeat"
 )
 
+// leastRung is the fewest requests of a step of a quick ladder.
+const leastRung = 6
+
 // leastProbe is the fewest requests of a probe: without a failure they support a
 // success rate of 95 % with 95 % confidence, and the sequential test accepts.
 const leastProbe = 72
@@ -137,7 +176,7 @@ const leastProbe = 72
 // first two waves warm up and the last one drains, so that four leave one to measure;
 // more where the lengths of answers vary.
 func (e *evidence) probe(n int, waves float64, purpose, why string) *Order {
-	o := e.order(n, max(int(math.Ceil(waves*float64(n))), leastProbe), analysis.PhaseProbe)
+	o := e.order(n, max(int(math.Ceil(waves*float64(n))), e.pace().leastProbe), analysis.PhaseProbe)
 	o.Purpose, o.Why = purpose, why
 	served, ok := e.served()
 	o.Abandon = Abandon{Allowed: -1}
@@ -152,7 +191,7 @@ func (e *evidence) probe(n int, waves float64, purpose, why string) *Order {
 // where only its level is wanted, for a gain over a step of few requests is itself a
 // matter of chance.
 func (e *evidence) rerun(n int, waves float64, prev []analysis.Step, purpose, why string) *Order {
-	o := e.order(n, max(int(math.Ceil(waves*float64(n))), leastProbe), analysis.PhaseConfirm)
+	o := e.order(n, max(int(math.Ceil(waves*float64(n))), e.pace().leastProbe), analysis.PhaseConfirm)
 	o.Prev, o.Purpose, o.Why = prev, purpose, why
 	return o
 }
@@ -172,10 +211,10 @@ func (e *evidence) spread() float64 {
 }
 
 // waves is how long a probe for a level must be.
-func (e *evidence) waves() float64 { return 4 + 2*e.spread() }
+func (e *evidence) waves() float64 { return e.pace().waves * (1 + e.spread()/2) }
 
-// near is how close to an answer is close enough: 2 %, or one request.
-func near(n float64) float64 { return max(1, 0.02*n) }
+// near is how close to an answer is close enough.
+func (e *evidence) near(n float64) float64 { return e.ask.Config.near(n) }
 
 func (e *evidence) tried(n int) bool {
 	return slices.ContainsFunc(e.steps, func(s analysis.Step) bool { return s.Concurrency == n })
@@ -208,7 +247,7 @@ func spent(steps []analysis.Step) (requests, tokens int, seconds float64) {
 // chance.
 func (e *evidence) affordable() bool {
 	requests, _, _ := spent(e.all)
-	return requests < max(e.ask.Config.SearchRequests, 12*e.ceiling())
+	return requests < max(e.ask.Config.searchRequests(), int(12*e.pace().budget*float64(e.ceiling())))
 }
 
 // ceiling is the largest concurrency that may be probed: what the success rate held
@@ -237,7 +276,7 @@ func (e *evidence) alive() *Order {
 		return nil
 	}
 	o := e.rerun(e.last, 1, nil, purposeAlive, "nothing succeeded any more: does the server still answer what it answered before?")
-	o.Requests = min(o.Requests, leastProbe)
+	o.Requests = min(o.Requests, e.pace().leastProbe)
 	return o
 }
 

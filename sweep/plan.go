@@ -11,11 +11,12 @@ import (
 
 // Plan is what a command would ask of the server.
 type Plan struct {
-	Steps  []PlannedStep `json:"steps"`  // as far as they may go
-	Repeat PlannedStep   `json:"repeat"` // of the step that fails, at most; zero without the repeat
-	Search PlannedStep   `json:"search"` // beyond the steps, at most about this; zero without the exact search
-	Total  PlannedStep   `json:"total"`  // of everything: at most about this
-	Notes  []string      `json:"notes"`
+	Steps  []PlannedStep   `json:"steps"`  // as far as they may go
+	Repeat PlannedStep     `json:"repeat"` // of the step that fails, at most; zero without the repeat
+	Search PlannedStep     `json:"search"` // beyond the steps, at most about this; zero without the exact search
+	Total  PlannedStep     `json:"total"`  // of everything: at most about this
+	Cost   analysis.Number `json:"cost"`   // of the server for that long, at the price given; null without one, or where the time is unknown
+	Notes  []string        `json:"notes"`
 }
 
 // PlannedStep is one step of a plan, or a sum of them.
@@ -33,6 +34,7 @@ type Outlook struct {
 	Workload Workload
 	Settle   time.Duration // pause before each step
 	Budget   Budget
+	Price    float64 // of the server an hour; 0: unknown
 }
 
 // Planned is a strategy of which it can be told beforehand what it would send.
@@ -62,6 +64,9 @@ func Foresee(q Planned, o Outlook) Plan {
 	}
 	for _, s := range append(append([]PlannedStep{}, plan.Steps...), plan.Repeat, plan.Search) {
 		plan.Total.add(s)
+	}
+	if t, ok := plan.Total.Seconds.Value(); ok && o.Price > 0 {
+		plan.Cost = loadgen.Known(t / 3600 * o.Price)
 	}
 	plan.Notes = append(plan.Notes, budgetNotes(o.Budget, plan.Total)...)
 	return plan
@@ -275,7 +280,7 @@ func (l LoadState) level(o *Order, completed int) *analysis.Level {
 // worst: only the last step fails, for want of throughput, for its TTFT, or for
 // requests that fail, all at once or ever more often.
 func (q FindLimit) worst() ([]forecast, []string) {
-	steps := q.Config.Concurrency
+	steps := q.Config.rungs()
 	if len(steps) == 0 {
 		return nil, nil
 	}

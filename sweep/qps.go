@@ -198,7 +198,7 @@ func (f FindConcurrency) closeIn(steps []analysis.Step, q QPSConfig, a *QPSAnswe
 		// A mean in flight, as Little's law gives it, to the nearest whole: a
 		// thousandth of response time over the round figure is no request more.
 		a.FullTarget = loadgen.Known(math.Round(at / q.Share))
-		if math.Abs(at-float64(n)) <= near(at) {
+		if math.Abs(at-float64(n)) <= (Config{}).near(at) {
 			return nil
 		}
 		guess = at

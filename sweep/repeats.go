@@ -72,13 +72,13 @@ func (e *evidence) repeat() *Order {
 	if n := e.contradicted(); n > 0 && done < wideRepeats && e.affordable() {
 		return e.rerun(n, e.waves(), nil, purposeRepeat, "it speaks against the curve through all others: was it disturbed?")
 	}
-	if done == 0 || e.between().Tau > uneven && e.affordable() {
+	if done < e.pace().repeats || e.between().Tau > uneven && e.affordable() {
 		if n := e.unrepeated(); n > 0 && done <= suspectRepeats+ladderRepeats {
 			return e.rerun(n, 5, nil, purposeRepeat, "a step of the ladder again: is the server still the same?")
 		}
 	}
 	at, low, high := l.Concurrency.Or(0), l.Low.Or(0), l.High.Or(math.Inf(1))
-	if (high-low)/2 <= 2*near(at) || !e.between().Restless() && l.Confidence.IsKnown() || done >= wideRepeats || !e.affordable() {
+	if (high-low)/2 <= 2*e.near(at) || !e.between().Restless() && l.Confidence.IsKnown() || done >= wideRepeats || !e.affordable() || e.ceiling() < 1 {
 		return nil
 	}
 	n := math.Round(at * 0.7)

@@ -158,7 +158,7 @@ func (o *Order) Again(r Runs) (again *Order, drop bool) {
 	switch {
 	case step.Client.Spoilt && r.Stalled < stallRepeats && !o.Abandon.Never:
 		return &next, true
-	case !o.Repeat || step.Passed():
+	case step.Passed() || !o.Repeat && !(o.Settle && successAlone(step)):
 		return nil, false
 	case r.Made == 1 && r.Outage:
 		return &next, true
@@ -170,19 +170,24 @@ func (o *Order) Again(r Runs) (again *Order, drop bool) {
 			next.Abandon.Allowed = max(0, allowedFailures(o.Rules, 2*o.Requests)-step.Whole.Failed)
 		}
 		return &next, false
-	case !o.Settle || r.Outage || len(step.Breaches) != 1 || !breaks(step, RuleSuccess):
+	case !o.Settle || r.Outage || !successAlone(step):
 		return nil, false
 	}
 	completed, failed := step.Whole.Completed, step.Whole.Failed
 	most := max(2*o.Requests, settleMost)
 	test := analysis.NewSPRT(o.Rules.MinSuccessRate)
 	test.AddCounts(completed, failed)
-	if completed <= failed || test.Outcome() != analysis.Undecided || completed+failed >= most {
+	if test.Outcome() != analysis.Undecided || completed+failed >= most {
 		return nil, false
 	}
 	next.Requests = min(max(o.Requests, settleRun), most-completed-failed)
 	next.Abandon = Abandon{Allowed: -1, Sequential: true, Completed: completed, Failed: failed}
 	return &next, false
+}
+
+// successAlone reports whether a step's success rate alone is short, and not by much.
+func successAlone(step *analysis.Step) bool {
+	return len(step.Breaches) == 1 && breaks(step, RuleSuccess) && step.Whole.Completed > step.Whole.Failed
 }
 
 // finished counts the requests of a step that came to an end of their own.

@@ -23,10 +23,10 @@ func (e *evidence) success() *Order {
 	waves := e.waves()
 	if e.gradual() {
 		c := e.crossing()
-		exact := c.Confidence.IsKnown() && halfWidth(c) <= near(c.At.Or(0))
+		exact := c.Confidence.IsKnown() && halfWidth(c) <= e.near(c.At.Or(0))
 		nowhere := !c.At.IsKnown() // the probes speak against the ladder: its step is run again
 		requests, _, _ := spent(e.steps)
-		if (exact || nowhere) && e.probes() >= enoughProbes || requests > e.ask.Config.SearchRequests {
+		if (exact || nowhere) && e.probes() >= enoughProbes || requests > e.ask.Config.searchRequests() {
 			return nil
 		}
 		n, why := e.slopeGuess(c)
@@ -38,7 +38,7 @@ func (e *evidence) success() *Order {
 	n, why := e.cliffGuess(good, fails)
 	if e.rateLimited() {
 		// A bucket that was full lets through what the rate would not.
-		waves = max(waves, leastSlopeProbe/float64(n))
+		waves = max(waves, e.pace().slope/float64(n))
 	}
 	return e.probe(n, waves, RuleSuccess, why)
 }
@@ -47,10 +47,8 @@ func (e *evidence) success() *Order {
 // eighth of what may be spent, so that the probes spread out and few of their
 // requests go into filling up the load.
 func (e *evidence) slopeProbe() float64 {
-	return max(leastSlopeProbe, float64(e.ask.Config.SearchRequests)/8)
+	return max(e.pace().slope, float64(e.ask.Config.searchRequests())/8)
 }
-
-const leastSlopeProbe = 400
 
 func halfWidth(c analysis.Crossing) float64 {
 	return (c.High.Or(math.Inf(1)) - c.Low.Or(0)) / 2
@@ -189,7 +187,7 @@ func (e *evidence) cliffGuess(good, bad int) (int, string) {
 		if n := int(math.Floor(served + 0.5)); inside(n) {
 			return n, fmt.Sprintf("%.1f were being served while others were turned away", served)
 		}
-		if n := good + int(max(1, math.Floor(0.01*float64(good)))); math.Abs(served-float64(good)) <= near(served) && inside(n) {
+		if n := good + int(max(1, math.Floor(0.01*float64(good)))); math.Abs(served-float64(good)) <= e.near(served) && inside(n) {
 			return n, "just above what was served while others were turned away"
 		}
 	}
@@ -264,6 +262,7 @@ func (e *evidence) successLimit(l analysis.Limit) analysis.Limit {
 	}
 	exact := analysis.SuccessLimit(e.successes(), e.crossing(), e.ask.Rules.MinSuccessRate)
 	if exact.Confidence.IsKnown() {
+		exact.Concurrency = exact.Concurrency.Max(loadgen.Known(1)) // it held there
 		if e.gradual() {
 			exact.Note = e.slopeNote(&exact)
 		}
@@ -272,7 +271,7 @@ func (e *evidence) successLimit(l analysis.Limit) analysis.Limit {
 	if e.gradual() {
 		// A single step that passed or failed says little on a slope.
 		from, to := exact.Low.Or(float64(e.last)), exact.High.Or(float64(e.broken))
-		l.Concurrency, l.Low, l.High = loadgen.Known(from), loadgen.Known(from), loadgen.Known(to)
+		l.Concurrency, l.Low, l.High = loadgen.Known(max(from, 1)), loadgen.Known(from), loadgen.Known(to)
 	}
 	l.Note = exact.Note
 	return l
@@ -282,7 +281,7 @@ func (e *evidence) successLimit(l analysis.Limit) analysis.Limit {
 // each halving of the interval takes four times as many requests.
 func (e *evidence) slopeNote(l *analysis.Limit) string {
 	half := (l.High.Or(math.Inf(1)) - l.Low.Or(0)) / 2
-	want := near(l.Concurrency.Or(0))
+	want := e.near(l.Concurrency.Or(0))
 	requests, _, _ := spent(e.steps)
 	done := float64(requests)
 	if half <= want || math.IsInf(half, 1) || done == 0 {

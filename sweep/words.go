@@ -71,7 +71,7 @@ func (e *evidence) remarks(a *Answer) []string {
 	}
 	if b := e.between(); a.Limit != nil && b.Free > 0 && b.Restless() {
 		seen := percent(math.Round(b.Seen*100) / 100)
-		if wide(*a.Limit) {
+		if e.wide(*a.Limit) {
 			out = append(out, fmt.Sprintf("the server's speed differed by %s from run to run, which is why the interval is no narrower", seen))
 		} else {
 			out = append(out, fmt.Sprintf("the server's speed differed by %s from run to run, which the interval allows for", seen))
@@ -124,8 +124,8 @@ func risen(s *analysis.Step) float64 {
 }
 
 // wide reports whether an interval is wider than the search goes on for.
-func wide(l analysis.Limit) bool {
-	return (l.High.Or(math.Inf(1))-l.Low.Or(0))/2 > near(l.Concurrency.Or(0))
+func (e *evidence) wide(l analysis.Limit) bool {
+	return (l.High.Or(math.Inf(1))-l.Low.Or(0))/2 > e.near(l.Concurrency.Or(0))
 }
 
 // limitWords is the binding limit in words.

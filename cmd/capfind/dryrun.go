@@ -20,6 +20,11 @@ func (a *app) dryRun(c *cli.Context, plan sweep.Plan, format string) error {
 	} else if c.IsSet("response-time") {
 		notes = append(notes, "response times grow with the load, so that the real time is longer")
 	}
+	if cost, ok := plan.Cost.Value(); ok {
+		notes = append(notes, fmt.Sprintf("at %g an hour the server costs %.2f for that long", c.Float64("price"), cost))
+	} else if c.IsSet("price") {
+		notes = append(notes, "what it costs follows from the time: give --response-time too")
+	}
 	rest := ""
 	if len(notes) > 0 {
 		rest = "\n" + bullets(notes)

@@ -2,7 +2,6 @@ package main
 
 import (
 	"slices"
-	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -35,7 +34,7 @@ func (a *app) measure(c *cli.Context, sections []flags.Section, prepare func(*co
 func (a *app) answer(c *cli.Context, f *config.File, question sweep.Planned) (*sweep.Result, error) {
 	out := c.String("format")
 	if c.Bool("dry-run") {
-		return nil, a.dryRun(c, sweep.Foresee(question, outlook(f, c.Duration("response-time"))), out)
+		return nil, a.dryRun(c, sweep.Foresee(question, outlook(f, c)), out)
 	}
 	b, err := a.newBench(c.Context, c, f)
 	if err != nil {
@@ -56,8 +55,8 @@ func (a *app) asking(sections []flags.Section, prepare func(*cli.Context, *confi
 }
 
 // outlook is what a dry run goes by.
-func outlook(f *config.File, response time.Duration) sweep.Outlook {
-	return sweep.Outlook{Response: response, Workload: workload(f), Settle: f.Sweep.Settle, Budget: f.Sweep.Budget}
+func outlook(f *config.File, c *cli.Context) sweep.Outlook {
+	return sweep.Outlook{Response: c.Duration("response-time"), Price: c.Float64("price"), Workload: workload(f), Settle: f.Sweep.Settle, Budget: f.Sweep.Budget}
 }
 
 // workload is what a controller must know of the requests.
@@ -89,5 +88,6 @@ func benchFlags(sections ...flags.Section) []cli.Flag {
 		&cli.StringFlag{Name: "resume", Usage: "go on with the interrupted run in `DIR`"},
 		&cli.BoolFlag{Name: "dry-run", Usage: "print what would be sent, and send nothing", DisableDefaultText: true},
 		&cli.DurationFlag{Name: "response-time", Usage: "with --dry-run: that of a single request, to estimate how long all takes", DefaultText: "unknown"},
+		&cli.Float64Flag{Name: "price", Usage: "with --dry-run and --response-time: of the server an hour, to say what that costs", DefaultText: "unknown"},
 	}, webFlags(), flags.Config(append(slices.Clone(sections), "fleet")...))
 }

@@ -23,11 +23,12 @@ import (
 // trial is a server that the search is tried on many times.
 type trial struct {
 	simserver.Worked
-	ladder  sweep.Steps // nil: the guide's
-	truths  []span      // limits that may be claimed; nil: as computed
-	outside bool        // of what the search knows: "unstable" is a right answer too
-	none    bool        // it has no limit within the ladder
-	search  int         // requests where success falls slowly; 0: the default
+	ladder  sweep.Steps  // nil: the guide's
+	truths  []span       // limits that may be claimed; nil: as computed
+	outside bool         // of what the search knows: "unstable" is a right answer too
+	none    bool         // it has no limit within the ladder
+	search  int          // requests where success falls slowly; 0: the default
+	effort  sweep.Effort // empty: the guide's
 }
 
 // span is a range of right answers: one, where low and high are the same.
@@ -60,6 +61,7 @@ func BenchmarkSearch(b *testing.B) {
 		head()
 		for _, t := range append(trials(), uneven()...) {
 			if strings.Contains(t.Name, os.Getenv("CAPFIND_SEARCH_CASE")) {
+				t.effort = sweep.Effort(os.Getenv("CAPFIND_SEARCH_EFFORT"))
 				fmt.Println(t.row(runs))
 			}
 		}
@@ -85,6 +87,9 @@ func (tr trial) sweeps(runs int) []*sweep.Result {
 						}
 						if tr.search > 0 {
 							c.Config.SearchRequests = tr.search
+						}
+						if tr.effort != "" {
+							c.Config.Effort = tr.effort
 						}
 						r, err := c.Sweep(context.Background())
 						if err != nil {
@@ -280,6 +285,9 @@ func (tr trial) drawn(runs int) answers {
 				if tr.search > 0 {
 					q.Config.SearchRequests = tr.search
 				}
+				if tr.effort != "" {
+					q.Config.Effort = tr.effort
+				}
 				all[i] = newDrawn(tr, uint64(i+1)).sweep(q)
 			}
 		})
@@ -290,6 +298,78 @@ func (tr trial) drawn(runs int) answers {
 	close(next)
 	wait.Wait()
 	return all
+}
+
+// BenchmarkEfforts prints what a sweep costs and how good its answer is, by how much
+// effort was asked for: requests and seconds of a whole sweep, medians, beside those of
+// the guide's on the same server.
+func BenchmarkEfforts(b *testing.B) {
+	runs := 100
+	if v, err := strconv.Atoi(os.Getenv(searchRunsVar)); err == nil {
+		runs = v
+	}
+	const format = "%-42s %8s %9s %9s %7s %7s %8s %8s\n"
+	for range b.N {
+		fmt.Printf("\n"+format, "server", "truth", "effort", "requests", "of it", "time", "within", "covered")
+		for _, t := range append(trials(), uneven()...) {
+			if !strings.Contains(t.Name, os.Getenv("CAPFIND_SEARCH_CASE")) || t.search > 0 || len(t.Truth().OutOfModel) > 0 || t.outside || t.none {
+				continue
+			}
+			t.truths = nil
+			var base cost
+			for _, effort := range []sweep.Effort{sweep.EffortGuide, sweep.EffortQuick, sweep.EffortThorough} {
+				if only := os.Getenv("CAPFIND_SEARCH_EFFORT"); only != "" && only != string(effort) && effort != sweep.EffortGuide {
+					continue
+				}
+				t.effort = effort
+				all := t.drawn(runs)
+				if os.Getenv("CAPFIND_SEARCH_VERBOSE") == string(effort) {
+					tell(1, &all[0])
+				}
+				c := t.cost(all)
+				if effort == sweep.EffortGuide {
+					base = c
+				}
+				fmt.Printf(format, t.Name, fmt.Sprint(t.wanted()[0].low), effort, fmt.Sprintf("%.0f", c.requests), ratio(c.requests, base.requests), ratio(c.seconds, base.seconds),
+					fmt.Sprintf("%.1f %%", c.within), fmt.Sprintf("%.1f %%", c.covered))
+			}
+		}
+	}
+}
+
+func ratio(a, b float64) string { return fmt.Sprintf("%.2f", a/b) }
+
+// cost is what many sweeps cost and gave.
+type cost struct{ requests, seconds, within, covered float64 }
+
+func (tr trial) cost(all answers) cost {
+	var requests, seconds []float64
+	var c cost
+	share := map[sweep.Effort]float64{sweep.EffortQuick: 0.05, sweep.EffortThorough: 0.01}[tr.effort]
+	if share == 0 {
+		share = 0.02
+	}
+	for i := range all {
+		n, t := 0.0, 0.0
+		for k := range all[i].Steps {
+			w := &all[i].Steps[k].Whole
+			n, t = n+float64(w.Completed+w.Failed), t+w.DurationSeconds.Or(0)
+		}
+		requests, seconds = append(requests, n), append(seconds, t)
+		if l := all[i].Limit; l != nil {
+			for _, w := range tr.wanted() {
+				if at, near := l.Concurrency.Or(0), max(1, share*w.low); at >= w.low-near && at <= w.high+near {
+					c.within += 100 / float64(len(all))
+					break
+				}
+			}
+		}
+	}
+	slices.Sort(requests)
+	slices.Sort(seconds)
+	c.requests, c.seconds = requests[len(requests)/2], seconds[len(seconds)/2]
+	c.covered = 100 * float64(tr.covered(all)) / float64(len(all))
+	return c
 }
 
 func quant(v []float64, q float64) string {
