@@ -125,7 +125,7 @@ func TestHeadroomOfShortTraces(t *testing.T) {
 
 // How often the intervals of short traces hold the truth, and how wide they are.
 func BenchmarkSearchShortTraces(b *testing.B) {
-	const each = 12
+	const each = 25
 	for range b.N {
 		fmt.Printf("\n%-14s %9s %7s %7s %7s  %s\n", "traffic", "requests", "again", "others", "longer", "high/low, median")
 		for _, n := range []int{30, 60, 100, 200} {
