@@ -34,6 +34,7 @@ type alike struct {
 	limit   float64 // what is felt of it at that speed
 	felt    func([]float64) float64
 	waiting bool // it is of the time before they are served
+	work    []float32
 	draw    *rand.Rand
 	starts  []int32
 	members map[int32][]int32
@@ -55,13 +56,42 @@ func (f FindHeadroom) alike(steps []analysis.Step, speed float64, rule string) *
 		return nil
 	}
 	k.waiting = strings.Contains(rule, RuleTTFT)
+	k.work = f.Traffic.work(steps)
 	k.block = int(math.Round(math.Sqrt(float64(len(k.starts)))))
-	k.limit = k.at(f.Traffic, speed)
+	k.limit = k.at(f.Traffic, k.work, speed)
 	return k
 }
 
-func (k *alike) at(t *Traffic, speed float64) float64 {
-	return k.felt(k.curve.times(t.Arrivals(speed, k.f.Speedup), t.Work, k.waiting))
+// work is how much of the server each request takes, 1 on average: of the time of a request
+// at the slowest speed, what passes until the first token is taken to go with the length of
+// the prompt, and the rest with that of the answer.
+func (t *Traffic) work(steps []analysis.Step) []float32 {
+	slow := &steps[0]
+	for i := range steps {
+		if steps[i].Speed.Or(0) < slow.Speed.Or(0) {
+			slow = &steps[i]
+		}
+	}
+	share := float32(1) // an answer in one piece
+	if first, ok := slow.Whole.TTFT.Mean.Value(); ok {
+		share = float32(min(1, first/slow.Whole.E2E.Mean.Or(first)))
+	}
+	out := make([]float32, len(t.At))
+	for i := range out {
+		prompt, answer := float32(1), float32(1)
+		if t.Prompts != nil {
+			prompt = t.Prompts[i]
+		}
+		if t.Answers != nil {
+			answer = t.Answers[i]
+		}
+		out[i] = share*prompt + (1-share)*answer
+	}
+	return out
+}
+
+func (k *alike) at(t *Traffic, work []float32, speed float64) float64 {
+	return k.felt(k.curve.times(t.Arrivals(speed, k.f.Speedup), work, k.waiting))
 }
 
 // ratios are the logarithms of the speeds of so many traces, each so many times as long
@@ -69,11 +99,11 @@ func (k *alike) at(t *Traffic, speed float64) float64 {
 func (k *alike) ratios(traces, times int) []float64 {
 	out := make([]float64, traces)
 	for i := range out {
-		other := k.redrawn(times)
+		other, work := k.redrawn(times)
 		low, high := -likeMost, likeMost
 		for range likeHalvings {
 			mid := (low + high) / 2
-			if k.at(other, k.speed*math.Exp(mid)) <= k.limit {
+			if k.at(other, work, k.speed*math.Exp(mid)) <= k.limit {
 				low = mid
 			} else {
 				high = mid
@@ -136,7 +166,7 @@ func (t *Traffic) sessions() (starts []int32, members map[int32][]int32) {
 // redrawn is another trace of the same kind: so many times its sessions, in blocks of
 // neighbours that are drawn with replacement, each with the time to the next as it was
 // recorded. A rush that is longer than a block is torn apart.
-func (k *alike) redrawn(times int) *Traffic {
+func (k *alike) redrawn(times int) (out *Traffic, work []float32) {
 	type request struct {
 		at      time.Duration
 		session int
@@ -162,13 +192,11 @@ func (k *alike) redrawn(times int) *Traffic {
 		}
 	}
 	slices.SortStableFunc(all, func(a, b request) int { return cmp.Compare(a.at, b.at) })
-	out := &Traffic{Seed: t.Seed}
+	out = &Traffic{Seed: t.Seed}
 	latest := make(map[int]int32)
 	for i, r := range all {
 		out.At = append(out.At, r.at)
-		if t.Work != nil {
-			out.Work = append(out.Work, t.Work[r.number])
-		}
+		work = append(work, k.work[r.number])
 		if t.Before == nil {
 			continue
 		}
@@ -178,5 +206,5 @@ func (k *alike) redrawn(times int) *Traffic {
 		}
 		out.Before, latest[r.session] = append(out.Before, before), int32(i)
 	}
-	return out
+	return out, work
 }

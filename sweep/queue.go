@@ -177,15 +177,8 @@ func (s *service) times(a *loadgen.Arrivals, work []float32, waiting bool) []flo
 		}
 		out, before = append(out, until-due), l.now
 	}
-	if work != nil {
-		l.work = func() float64 {
-			prompt := len(out)
-			if a.Prompts != nil {
-				prompt = int(a.Prompts[prompt])
-			}
-			return float64(work[prompt%len(work)])
-		}
-	}
+	each := s.shared(a, work)
+	l.work = func() float64 { return each[len(out)] }
 	for _, at := range a.At {
 		l.advance(at.Seconds() / pace)
 		l.n++
@@ -196,6 +189,31 @@ func (s *service) times(a *loadgen.Arrivals, work []float32, waiting bool) []flo
 			l.left()
 			l.n--
 		}
+	}
+	return out
+}
+
+// shared is the work that the departures of some arrivals take. As many as the server
+// serves at once share it: a long one holds up its own place, and not all behind it.
+func (s *service) shared(a *loadgen.Arrivals, work []float32) []float64 {
+	const full = 0.9 // of the highest rate: more at once bring little
+	atOnce := 1
+	for atOnce < s.top && s.rate[atOnce] < full*s.rate[s.top] {
+		atOnce++
+	}
+	out, sum := make([]float64, len(a.At)), 0.0
+	of := func(i int) float64 {
+		if a.Prompts != nil {
+			i = int(a.Prompts[i])
+		}
+		return float64(work[i%len(work)])
+	}
+	for i := len(out) - 1; i >= 0; i-- {
+		sum += of(i)
+		if i+atOnce < len(out) {
+			sum -= of(i + atOnce)
+		}
+		out[i] = sum / float64(min(atOnce, len(out)-i))
 	}
 	return out
 }

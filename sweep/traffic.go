@@ -12,9 +12,11 @@ import (
 type Traffic struct {
 	At     []time.Duration // when its requests came, ascending, the first at 0
 	Before []int32         // the request of the same session that each one waits for, -1: none; nil: there are no sessions
-	Work   []float32       // how much of the server each request takes, 1 on average; nil: all the same
-	Seed   uint64          // of which sessions are sent more often than others
-	Whole  *Traffic        // all that was recorded, where this is a piece of it; nil: this is all
+	// Prompts and Answers are how long those of each request are, over their means; nil: all the same.
+	Prompts, Answers []float32
+
+	Seed  uint64   // of which sessions are sent more often than others
+	Whole *Traffic // all that was recorded, where this is a piece of it; nil: this is all
 }
 
 // Span is the time from its first request to its last.

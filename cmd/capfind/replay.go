@@ -164,7 +164,8 @@ func (a *app) recordedLoad(f *config.File) sweep.LoadPoint {
 
 // recordedTraffic is a trace as far as decisions depend on it.
 func recordedTraffic(t *trace.Trace) *sweep.Traffic {
-	out := &sweep.Traffic{At: t.At, Work: t.Work()}
+	out := &sweep.Traffic{At: t.At}
+	out.Prompts, out.Answers = t.Shares()
 	if slices.ContainsFunc(t.Before, func(k int32) bool { return k >= 0 }) {
 		out.Before = t.Before
 	}

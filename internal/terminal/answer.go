@@ -149,8 +149,11 @@ func next(r *sweep.Result) string {
 	case sweep.FailedAtFirstStep:
 		return nextAfterFirst(r)
 	case sweep.NotReached:
-		if r.Command == "rate" {
+		switch r.Command {
+		case "rate":
 			return "try higher rates (--rates)"
+		case "replay":
+			return "be content with that, or replay a longer or a busier recording"
 		}
 		return "be content with that, or go on with more requests in flight (--concurrency)"
 	}
@@ -170,6 +173,8 @@ func nextAfterFirst(r *sweep.Result) string {
 	switch {
 	case r.Command == "rate":
 		return "begin with lower rates (--rates), or ask whether the threshold that broke fits this model"
+	case r.Command == "replay":
+		return "a few of the recorded requests are too much already: ask whether the requirement that broke fits this model, or look at the server's log"
 	case s.Concurrency <= 1:
 		return "one request at a time is too much already: ask whether the threshold that broke fits this model, or look at the server's log"
 	}

@@ -201,6 +201,8 @@ func TestNextStep(t *testing.T) {
 		{"sweep", sweep.FailedAtFirstStep, "--concurrency"},
 		{"sweep", sweep.NotReached, "--concurrency"},
 		{"rate", sweep.NotReached, "--rates"},
+		{"replay", sweep.NotReached, "busier recording"},
+		{"replay", sweep.FailedAtFirstStep, "a few of the recorded requests"},
 		{"sweep", sweep.LimitFound, ""},
 		{"run", sweep.NotMet, ""},
 	} {

@@ -277,22 +277,21 @@ func (t *Trace) Longer(context, output int) int {
 	return n
 }
 
-// Work is how much of a server each request takes, 1 on average: half by the length of its
-// prompt, half by that of its answer, for which of them counts depends on the server. A
-// length that is not known is an average one.
-func (t *Trace) Work() []float32 {
-	out := make([]float32, len(t.At))
-	input, output := t.Means()
-	share := func(n int32, mean float64) float32 {
-		if n <= 0 || mean <= 0 {
-			return 0.5
+// Shares are how long each request's prompt and answer are, over their means. A length
+// that is not known is an average one.
+func (t *Trace) Shares() (prompts, answers []float32) {
+	over := func(lengths []int32, mean float64) []float32 {
+		out := make([]float32, len(lengths))
+		for i, n := range lengths {
+			out[i] = 1
+			if n > 0 && mean > 0 {
+				out[i] = float32(float64(n) / mean)
+			}
 		}
-		return float32(float64(n) / mean / 2)
+		return out
 	}
-	for i := range out {
-		out[i] = share(t.Input[i], input) + share(t.Output[i], output)
-	}
-	return out
+	input, output := t.Means()
+	return over(t.Input, input), over(t.Output, output)
 }
 
 // Busiest is where the stretch of that length with the most requests begins.

@@ -42,8 +42,8 @@ func TestLoadPutsInOrder(t *testing.T) {
 	if want := []int32{-1, -1, -1, 0, 3, 1}; !slices.Equal(tr.Before, want) {
 		t.Errorf("before %v, want %v", tr.Before, want)
 	}
-	if w := tr.Work(); len(w) != tr.Len() || w[0] != 0.625 || w[5] != 1.25 {
-		t.Errorf("work %v", w)
+	if p, a := tr.Shares(); len(p) != 6 || p[0] != 0.25 || p[5] != 1.5 || len(a) != 6 || a[0] != 1 {
+		t.Errorf("shares %v and %v", p, a)
 	}
 	if in, out := tr.Means(); in != 4 || out != 0 {
 		t.Errorf("means %v and %v", in, out)

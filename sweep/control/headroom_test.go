@@ -92,7 +92,7 @@ func (s *shop) truth(traces []*sweep.Traffic, how sweep.Speedup, slo float64, ru
 		held := 0
 		for _, traffic := range traces {
 			a := traffic.Arrivals(math.Exp(mid), how)
-			s.work = traffic.Work
+			s.work = traffic.Answers
 			for range runs {
 				w := s.waits(a)
 				slices.Sort(w)

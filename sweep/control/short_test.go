@@ -50,7 +50,7 @@ func (k nature) trace(n int, rate float64, rng *rand.Rand) *sweep.Traffic {
 	t, latest := &sweep.Traffic{Seed: rng.Uint64()}, map[int]int32{}
 	for i, r := range all {
 		t.At = append(t.At, seconds(r.at))
-		t.Work = append(t.Work, float32(math.Exp(k.heavy*rng.NormFloat64()-k.heavy*k.heavy/2)))
+		t.Answers = append(t.Answers, float32(math.Exp(k.heavy*rng.NormFloat64()-k.heavy*k.heavy/2)))
 		if k.session > 0 {
 			before := int32(-1)
 			if b, ok := latest[r.session]; ok {
@@ -84,7 +84,7 @@ func (k nature) search(tb testing.TB, n int, seed uint64, longer bool) asked {
 	if longer {
 		out.longer = truth(31, 10)
 	}
-	s.work = one.Work
+	s.work = one.Answers
 	rules := sweep.StopRules{SLO: []sweep.SLO{{Metric: "ttft", Statistic: "p95", Max: 500 * time.Millisecond}}}
 	r, err := (&control.Controller{Generator: s}).Answer(context.Background(), "replay", sweep.FindHeadroom{Traffic: one, Speedup: k.speedup, Concurrency: 4096, Rules: rules})
 	if err != nil || r.Verdict != sweep.LimitFound || r.Headroom.Again == nil {
