@@ -130,11 +130,15 @@ func hexDigit(c byte) (byte, bool) {
 // errAgain says that there is nothing to read yet.
 var errAgain = errors.New("nothing to read yet")
 
-// pusher is a socket whose pump reads for it: reader reads until there is nothing
-// left (errAgain) and says whether more is to come. push returns when it said no, or
-// with an error once the socket is closed.
+// reader reads what a socket has and says whether more is to come. A buffer that was
+// not filled held all there was, since what comes later is told anew; but an end that
+// was told already (ended) is only found by reading on until there is nothing left.
+type reader func(buf []byte, ended bool) (more bool)
+
+// pusher is a socket whose pump reads for it. push returns when the reader says that
+// nothing more is to come, or with an error once the socket is closed.
 type pusher interface {
-	push(reader func(buf []byte) (more bool)) error
+	push(read reader) error
 }
 
 // pushedBody is a chunked body that a pump reads. It keeps no buffer of its own
@@ -168,7 +172,7 @@ func (b *pushedBody) push(take func(p []byte) (more bool)) error {
 	if !more {
 		return err
 	}
-	closed := b.pump.push(func(buf []byte) (more bool) {
+	closed := b.pump.push(func(buf []byte, ended bool) (more bool) {
 		for {
 			n, failed := b.c.attempt(buf)
 			if failed == errAgain {
@@ -182,6 +186,9 @@ func (b *pushedBody) push(take func(p []byte) (more bool)) error {
 			}
 			if err != nil {
 				return false
+			}
+			if n < len(buf) && !ended {
+				return true
 			}
 		}
 	})

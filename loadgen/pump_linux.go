@@ -147,7 +147,7 @@ func (p *pump) run() {
 		p.mu.Unlock()
 		for i, s := range some[:n] {
 			if s != nil { // else closed meanwhile
-				s.happened(buf)
+				s.happened(buf, events[i].Events&(syscall.EPOLLRDHUP|syscall.EPOLLHUP|syscall.EPOLLERR) != 0)
 			}
 			some[i] = nil
 		}
@@ -196,7 +196,7 @@ type socket struct {
 	deadline      time.Time // of reads
 
 	mu     sync.Mutex
-	reader func(buf []byte) (more bool) // reads all there is, on the pump's goroutine; nil: the owner reads
+	reader reader // that the pump's goroutine calls; nil: the owner reads
 }
 
 // copy gives s a descriptor of its own, which Go's poller does not know.
@@ -224,12 +224,13 @@ func (s *socket) copy(c syscall.Conn) error {
 	return err
 }
 
-// happened is called by the pump when the socket has something to tell.
-func (s *socket) happened(buf []byte) {
+// happened is called by the pump when the socket has something to tell; ended says
+// that no more will come.
+func (s *socket) happened(buf []byte, ended bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.reader != nil {
-		if s.reader(buf) {
+		if s.reader(buf, ended) {
 			return
 		}
 		s.reader = nil
@@ -244,14 +245,14 @@ func (s *socket) wake() {
 	}
 }
 
-// push lets the pump read until reader says that there is no more to come, or the
+// push lets the pump read until read says that there is no more to come, or the
 // socket is closed.
-func (s *socket) push(reader func(buf []byte) (more bool)) error {
+func (s *socket) push(read reader) error {
 	buf := chunks.Get().(*[]byte)
 	s.mu.Lock()
-	over := !reader(*buf) // what came before the pump knew of it
+	over := !read(*buf, true) // what was told before
 	if !over {
-		s.reader = reader
+		s.reader = read
 	}
 	s.mu.Unlock()
 	chunks.Put(buf)
