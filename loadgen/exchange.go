@@ -119,8 +119,18 @@ func (x *exchange) stream(resp *http.Response, l link) {
 // read decodes the body until its end, its end mark or a failure inside it. It
 // returns nil where it did not read to the end.
 func (x *exchange) read(body io.Reader, l link) error {
+	err := pour(body, x.taker(l))
+	if err == io.EOF {
+		x.decoder.Close(x.event)
+	}
+	return err
+}
+
+// taker returns what takes in bytes of the body that have just been read, and says
+// whether more is wanted.
+func (x *exchange) taker(l link) func(p []byte) (more bool) {
 	emit := x.event
-	take := func(p []byte) (more bool) {
+	return func(p []byte) bool {
 		x.latest = l.arrival(x.start, x.floor)
 		x.floor = x.latest.at
 		// By when it was read: a reader that lags is no silence of the server.
@@ -128,11 +138,6 @@ func (x *exchange) read(body io.Reader, l link) error {
 		x.decoder.Feed(p, emit)
 		return !x.ended && x.s.Class == Success
 	}
-	err := pour(body, take)
-	if err == io.EOF {
-		x.decoder.Close(emit)
-	}
-	return err
 }
 
 // pour hands what a body brings to take, until nothing more is wanted or with the
