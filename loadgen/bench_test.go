@@ -6,9 +6,12 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"runtime"
@@ -40,8 +43,21 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// serveNull serves until standard input closes.
+// serveNull serves until standard input closes: in the clear by the null server,
+// else by net/http.
 func serveNull() {
+	if os.Getenv(nullServerEnv) == "https" {
+		h := &selftest.Handler{}
+		s := httptest.NewUnstartedServer(h)
+		s.EnableHTTP2 = true
+		s.StartTLS()
+		fmt.Println(s.Listener.Addr())
+		io.Copy(io.Discard, os.Stdin)
+		s.CloseClientConnections()
+		s.Close()
+		fmt.Println(h.Late())
+		return
+	}
 	s, err := selftest.StartNull()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -53,15 +69,20 @@ func serveNull() {
 	fmt.Println(s.Late())
 }
 
-// startNull starts a null server process and returns its address.
-func startNull(b *testing.B) (address string) {
+// startNull starts a null server process and returns its target.
+func startNull(b *testing.B, wire string) loadgen.Target {
 	b.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		b.Fatal(err)
 	}
 	cmd := exec.Command(self)
-	cmd.Env = append(os.Environ(), nullServerEnv+"=1")
+	target := loadgen.DefaultTarget()
+	scheme := "http"
+	if wire != "http" {
+		scheme, target.InsecureSkipVerify, target.HTTP2 = "https", true, wire == "http2"
+	}
+	cmd.Env = append(os.Environ(), nullServerEnv+"="+scheme)
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
 	if err != nil {
@@ -75,7 +96,7 @@ func startNull(b *testing.B) (address string) {
 		b.Fatal(err)
 	}
 	lines := bufio.NewReader(out)
-	address, err = lines.ReadString('\n')
+	address, err := lines.ReadString('\n')
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -85,7 +106,8 @@ func startNull(b *testing.B) (address string) {
 		b.Logf("the null server was at most %s late", strings.TrimSpace(late))
 		cmd.Wait()
 	})
-	return strings.TrimSpace(address)
+	target.BaseURL = scheme + "://" + strings.TrimSpace(address)
+	return target
 }
 
 // BenchmarkStream prints, for rising numbers of concurrent streams, what our
@@ -133,16 +155,17 @@ func startNull(b *testing.B) (address string) {
 // is then one gap, and the dispatch delay tells of it.
 func BenchmarkStream(b *testing.B) {
 	for _, load := range []struct {
+		wire    string
 		streams int
 		rate    float64 // tokens per second and stream
-	}{{50, 50}, {1000, 50}, {10000, 5}} {
-		b.Run(fmt.Sprintf("streams=%d/rate=%g", load.streams, load.rate), func(b *testing.B) {
-			address := startNull(b)
+	}{{"http", 50, 50}, {"http", 1000, 50}, {"http", 10000, 5}, {"https", 50, 50}, {"https", 1000, 20}, {"http2", 50, 50}, {"http2", 1000, 20}} {
+		b.Run(fmt.Sprintf("%s/streams=%d/rate=%g", load.wire, load.streams, load.rate), func(b *testing.B) {
+			target := startNull(b, load.wire)
 			var floor, ours cost
 			var errors []time.Duration
 			for b.Loop() {
-				floor.add(bare(b, address, load.streams, load.rate))
-				used, late := client(b, address, load.streams, load.rate)
+				floor.add(bare(b, target, load.streams, load.rate))
+				used, late := client(b, target, load.streams, load.rate)
 				ours.add(used)
 				errors = append(errors, late...)
 			}
@@ -203,13 +226,11 @@ func spread(all []time.Duration) (mean, p99 float64) {
 }
 
 // client runs our client for a while.
-func client(b *testing.B, address string, streams int, rate float64) (cost, []time.Duration) {
+func client(b *testing.B, target loadgen.Target, streams int, rate float64) (cost, []time.Duration) {
 	truth, err := selftest.NewTruth(tokens(rate), rate)
 	if err != nil {
 		b.Fatal(err)
 	}
-	target := loadgen.DefaultTarget()
-	target.BaseURL = "http://" + address
 	c, err := loadgen.NewClient(loadgen.ClientConfig{Target: target, Protocol: truth, Source: truth, Options: api.Options{Model: "null"}})
 	if err != nil {
 		b.Fatal(err)
@@ -243,24 +264,69 @@ func client(b *testing.B, address string, streams int, rate float64) (cost, []ti
 	return m.stop(r.Started, float64(events)), truth.Errors(r)
 }
 
+// sender sends one request after the other on its own stream and returns what the
+// answer is read from.
+type sender func(body []byte) (io.ReadCloser, error)
+
+// rawSenders are connections that are used as they are.
+func rawSenders(b *testing.B, target loadgen.Target, n int) []sender {
+	senders := make([]sender, n)
+	for i := range senders {
+		scheme, address, _ := strings.Cut(target.BaseURL, "://")
+		conn, err := net.Dial("tcp", address)
+		if err == nil && scheme == "https" {
+			secured := tls.Client(conn, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"http/1.1"}})
+			conn, err = secured, secured.Handshake()
+		}
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Cleanup(func() { conn.Close() })
+		senders[i] = func(body []byte) (io.ReadCloser, error) {
+			_, err := conn.Write(fmt.Appendf(nil, "POST /v1/chat/completions HTTP/1.1\r\nHost: null\r\nContent-Length: %d\r\n\r\n%s", len(body), body))
+			return io.NopCloser(conn), err
+		}
+	}
+	return senders
+}
+
+// http2Senders are streams of net/http.
+func http2Senders(b *testing.B, target loadgen.Target, n int) []sender {
+	transport, err := loadgen.NewTransport(target)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(transport.CloseIdleConnections)
+	return slices.Repeat([]sender{func(body []byte) (io.ReadCloser, error) {
+		r, err := http.NewRequest(http.MethodPost, target.BaseURL+"/v1/chat/completions", bytes.NewReader(body))
+		if err != nil {
+			return nil, err
+		}
+		resp, err := transport.RoundTrip(r)
+		if err != nil {
+			return nil, err
+		}
+		return resp.Body, nil
+	}}, n)
+}
+
 // bare reads the same streams with as little as Go allows.
-func bare(b *testing.B, address string, streams int, rate float64) cost {
+func bare(b *testing.B, target loadgen.Target, streams int, rate float64) cost {
 	truth, err := selftest.NewTruth(tokens(rate), rate)
 	if err != nil {
 		b.Fatal(err)
 	}
 	m := startMeter(streams)
-	conns := make([]net.Conn, streams)
-	for i := range conns {
-		if conns[i], err = net.Dial("tcp", address); err != nil {
-			b.Fatal(err)
-		}
-		defer conns[i].Close()
+	var senders []sender
+	if target.HTTP2 {
+		senders = http2Senders(b, target, streams)
+	} else {
+		senders = rawSenders(b, target, streams)
 	}
 	began := time.Now()
 	var done sync.WaitGroup
 	var inWindow, inAll, requests atomic.Int64 // bytes, bytes, and what they were for
-	for i, conn := range conns {
+	for i, send := range senders {
 		done.Go(func() {
 			r, _ := truth.Request(i)
 			body, err := truth.Body(r, nil, api.Options{Model: "null"})
@@ -268,28 +334,21 @@ func bare(b *testing.B, address string, streams int, rate float64) cost {
 				b.Error(err)
 				return
 			}
-			request := fmt.Appendf(nil, "POST /v1/chat/completions HTTP/1.1\r\nHost: null\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
 			time.Sleep(benchRamp * time.Duration(i) / time.Duration(streams))
 			buf := make([]byte, 4<<10)
 			window, all := 0, 0
 			for time.Since(began) < benchFor {
-				if _, err := conn.Write(request); err != nil {
-					b.Error(err)
-					return
-				}
-				for {
-					n, err := conn.Read(buf)
-					if err != nil {
-						b.Error(err)
-						return
-					}
+				answer, err := send(body)
+				for n := 0; err == nil && !bytes.HasSuffix(buf[:n], []byte("0\r\n\r\n")); {
+					n, err = answer.Read(buf)
 					all += n
 					if at := time.Since(began); at >= benchFrom && at < benchFor {
 						window += n
 					}
-					if bytes.HasSuffix(buf[:n], []byte("0\r\n\r\n")) {
-						break
-					}
+				}
+				if err != nil && err != io.EOF || answer.Close() != nil {
+					b.Error(err)
+					return
 				}
 				requests.Add(1)
 			}
