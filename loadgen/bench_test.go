@@ -165,7 +165,7 @@ func BenchmarkStream(b *testing.B) {
 			var errors []time.Duration
 			for b.Loop() {
 				floor.add(bare(b, target, load.streams, load.rate))
-				used, late := client(b, target, load.streams, load.rate)
+				_, used, late := drive(b, target, load.streams, load.rate)
 				ours.add(used)
 				errors = append(errors, late...)
 			}
@@ -225,8 +225,8 @@ func spread(all []time.Duration) (mean, p99 float64) {
 	return sum.Seconds() * 1e6 / float64(len(all)), all[(len(all)-1)*99/100].Seconds() * 1e6
 }
 
-// client runs our client for a while.
-func client(b *testing.B, target loadgen.Target, streams int, rate float64) (cost, []time.Duration) {
+// drive runs our client for a while.
+func drive(b *testing.B, target loadgen.Target, streams int, rate float64) (loadgen.Run, cost, []time.Duration) {
 	truth, err := selftest.NewTruth(tokens(rate), rate)
 	if err != nil {
 		b.Fatal(err)
@@ -261,7 +261,7 @@ func client(b *testing.B, target loadgen.Target, streams int, rate float64) (cos
 			at += time.Duration(s.Gaps[k]) * time.Microsecond
 		}
 	}
-	return m.stop(r.Started, float64(events)), truth.Errors(r)
+	return r, m.stop(r.Started, float64(events)), truth.Errors(r)
 }
 
 // sender sends one request after the other on its own stream and returns what the
