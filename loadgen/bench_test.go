@@ -203,12 +203,16 @@ func (c *cost) add(d cost) {
 
 func (c *cost) perEvent() float64 { return c.cpu.Seconds() * 1e6 / c.events }
 
-const (
-	benchFor    = 5 * time.Second
-	benchRamp   = time.Second // over which the streams start
-	benchFrom   = 3 * benchRamp / 2
-	benchTokens = 100 // of a stream at 50 a second; in proportion at other rates
-)
+const benchTokens = 100 // of a stream at 50 a second; in proportion at other rates
+
+// times are the moments of a run: streams start over ramp; from when they all run, a
+// little later, until no more requests are sent, it is measured.
+type times struct{ ramp, from, to time.Duration }
+
+func timesOf(streams int) times {
+	ramp := max(time.Second, time.Duration(streams)*300*time.Microsecond) // what a request costs must not be all there is
+	return times{ramp, ramp + time.Second/2, ramp + 4*time.Second}
+}
 
 func tokens(rate float64) int { return max(int(benchTokens*rate/50), 25) }
 
@@ -238,7 +242,7 @@ func drive(b *testing.B, target loadgen.Target, streams int, rate float64) (load
 	defer c.Close()
 	m := startMeter(streams)
 	r, err := loadgen.NewEngine(c).Run(context.Background(), loadgen.Load{
-		Concurrency: streams, Duration: benchFor, Start: loadgen.StartStagger, StaggerOver: benchRamp,
+		Concurrency: streams, Duration: m.to, Start: loadgen.StartStagger, StaggerOver: m.ramp,
 	})
 	if err != nil {
 		b.Fatal(err)
@@ -252,7 +256,7 @@ func drive(b *testing.B, target loadgen.Target, streams int, rate float64) (load
 		}
 		at := s.FirstOutput
 		for k := 0; ; k++ {
-			if at >= benchFrom && at < benchFor {
+			if at >= m.from && at < m.to {
 				events++
 			}
 			if k == len(s.Gaps) {
@@ -269,8 +273,9 @@ func drive(b *testing.B, target loadgen.Target, streams int, rate float64) (load
 type sender func(body []byte) (io.ReadCloser, error)
 
 // rawSenders are connections that are used as they are.
-func rawSenders(b *testing.B, target loadgen.Target, n int) []sender {
-	senders := make([]sender, n)
+func rawSenders(b *testing.B, target loadgen.Target, n int) (senders []sender, done func()) {
+	senders = make([]sender, n)
+	conns := make([]net.Conn, n)
 	for i := range senders {
 		scheme, address, _ := strings.Cut(target.BaseURL, "://")
 		conn, err := net.Dial("tcp", address)
@@ -281,22 +286,25 @@ func rawSenders(b *testing.B, target loadgen.Target, n int) []sender {
 		if err != nil {
 			b.Fatal(err)
 		}
-		b.Cleanup(func() { conn.Close() })
+		conns[i] = conn
 		senders[i] = func(body []byte) (io.ReadCloser, error) {
 			_, err := conn.Write(fmt.Appendf(nil, "POST /v1/chat/completions HTTP/1.1\r\nHost: null\r\nContent-Length: %d\r\n\r\n%s", len(body), body))
 			return io.NopCloser(conn), err
 		}
 	}
-	return senders
+	return senders, func() {
+		for _, c := range conns {
+			c.Close()
+		}
+	}
 }
 
 // http2Senders are streams of net/http.
-func http2Senders(b *testing.B, target loadgen.Target, n int) []sender {
+func http2Senders(b *testing.B, target loadgen.Target, n int) (senders []sender, done func()) {
 	transport, err := loadgen.NewTransport(target)
 	if err != nil {
 		b.Fatal(err)
 	}
-	b.Cleanup(transport.CloseIdleConnections)
 	return slices.Repeat([]sender{func(body []byte) (io.ReadCloser, error) {
 		r, err := http.NewRequest(http.MethodPost, target.BaseURL+"/v1/chat/completions", bytes.NewReader(body))
 		if err != nil {
@@ -307,7 +315,7 @@ func http2Senders(b *testing.B, target loadgen.Target, n int) []sender {
 			return nil, err
 		}
 		return resp.Body, nil
-	}}, n)
+	}}, n), transport.CloseIdleConnections
 }
 
 // bare reads the same streams with as little as Go allows.
@@ -317,12 +325,12 @@ func bare(b *testing.B, target loadgen.Target, streams int, rate float64) cost {
 		b.Fatal(err)
 	}
 	m := startMeter(streams)
-	var senders []sender
+	open := rawSenders
 	if target.HTTP2 {
-		senders = http2Senders(b, target, streams)
-	} else {
-		senders = rawSenders(b, target, streams)
+		open = http2Senders
 	}
+	senders, hangUp := open(b, target, streams)
+	defer hangUp()
 	began := time.Now()
 	var done sync.WaitGroup
 	var inWindow, inAll, requests atomic.Int64 // bytes, bytes, and what they were for
@@ -334,15 +342,15 @@ func bare(b *testing.B, target loadgen.Target, streams int, rate float64) cost {
 				b.Error(err)
 				return
 			}
-			time.Sleep(benchRamp * time.Duration(i) / time.Duration(streams))
+			time.Sleep(m.ramp * time.Duration(i) / time.Duration(streams))
 			buf := make([]byte, 4<<10)
 			window, all := 0, 0
-			for time.Since(began) < benchFor {
+			for time.Since(began) < m.to {
 				answer, err := send(body)
 				for n := 0; err == nil && !bytes.HasSuffix(buf[:n], []byte("0\r\n\r\n")); {
 					n, err = answer.Read(buf)
 					all += n
-					if at := time.Since(began); at >= benchFrom && at < benchFor {
+					if at := time.Since(began); at >= m.from && at < m.to {
 						window += n
 					}
 				}
@@ -363,6 +371,7 @@ func bare(b *testing.B, target loadgen.Target, streams int, rate float64) cost {
 
 // meter measures what this process uses.
 type meter struct {
+	times
 	streams int
 	before  uint64
 	seen    []reading
@@ -379,7 +388,7 @@ type reading struct {
 
 func startMeter(streams int) *meter {
 	runtime.GC()
-	m := &meter{streams: streams, before: inUse(), quit: make(chan struct{})}
+	m := &meter{times: timesOf(streams), streams: streams, before: inUse(), quit: make(chan struct{})}
 	m.seen = append(m.seen, reading{at: time.Now(), cpu: cpu()})
 	m.done.Go(func() {
 		tick := time.NewTicker(50 * time.Millisecond)
@@ -407,16 +416,16 @@ func (m *meter) stop(began time.Time, events float64) cost {
 	from, to := m.seen[0], m.seen[len(m.seen)-1]
 	peak := m.before
 	for _, r := range m.seen {
-		if at := r.at.Sub(began); at <= benchFrom {
+		if at := r.at.Sub(began); at <= m.from {
 			from = r
-		} else if at <= benchFor {
+		} else if at <= m.to {
 			to = r
 			peak = max(peak, r.memory)
 		}
 	}
 	wall := to.at.Sub(from.at)
 	return cost{
-		cpu: to.cpu - from.cpu, wall: wall, events: events * wall.Seconds() / (benchFor - benchFrom).Seconds(),
+		cpu: to.cpu - from.cpu, wall: wall, events: events * wall.Seconds() / (m.to - m.from).Seconds(),
 		memory: int(peak-m.before) / m.streams, start: (from.cpu - m.seen[0].cpu) / time.Duration(m.streams),
 	}
 }
