@@ -185,7 +185,7 @@ func (c *Client) converse(ctx context.Context, start time.Time, s Sample, reques
 	for turn := 0; ; turn++ {
 		s.Turn = turn
 		next := s // of the fields set so far
-		answer, err := c.request(ctx, start, &s, request, history)
+		answer, err := c.request(ctx, start, &s, &request, history)
 		if err != nil {
 			return err
 		}
@@ -223,14 +223,19 @@ func asked(history []api.Message, request prompt.Request) []api.Message {
 }
 
 // request sends one request, with the retries that the target asks for, and fills
-// in s. It returns the answer's text where the request is part of a conversation.
-func (c *Client) request(ctx context.Context, start time.Time, s *Sample, r prompt.Request, history []api.Message) (string, error) {
+// in s. It returns the answer's text where the request is part of a conversation;
+// else it lets go of r's texts once they are sent for the last time, as thousands of
+// long prompts are a lot to hold while the answers stream.
+func (c *Client) request(ctx context.Context, start time.Time, s *Sample, r *prompt.Request, history []api.Message) (string, error) {
 	blank := *s
 	for attempt := 0; ; attempt++ {
 		// Built for each attempt, so that nobody holds it while the answer streams.
-		body, err := c.config.Protocol.Body(r, history, c.config.Options)
+		body, err := c.config.Protocol.Body(*r, history, c.config.Options)
 		if err != nil {
 			return "", fmt.Errorf("prompt %d: %w", s.PromptIndex, err)
+		}
+		if s.Conversation < 0 && attempt == c.config.Target.Retries {
+			r.Text, r.Others, r.Messages = "", nil, nil
 		}
 		x := &exchange{client: c, ctx: ctx, start: start, s: s, keepText: s.Conversation >= 0}
 		x.run(body)

@@ -19,6 +19,7 @@ type dialer struct {
 	tls              *tls.Config // nil for plain HTTP
 	timeout          time.Duration
 	control          func(network, address string, c syscall.RawConn) error // may refuse a new socket; nil: none is
+	pumps            *pumps                                                 // that read from plain connections; nil: Go's poller does
 }
 
 // dialed is an open connection and what opening it took.
@@ -90,7 +91,13 @@ func (d *dialer) dial(ctx context.Context) (*dialed, error) {
 	if err != nil {
 		return nil, &wireError{stageConnect, err}
 	}
-	c := &dialed{socket: newStampConn(socket), connect: time.Since(began)}
+	took := time.Since(began)
+	if d.pumps != nil && d.tls == nil {
+		if socket, err = d.pumps.take(socket, d.control); err != nil {
+			return nil, &wireError{stageConnect, err}
+		}
+	}
+	c := &dialed{socket: newStampConn(socket), connect: took}
 	c.Conn = c.socket
 	if d.tls == nil {
 		return c, nil

@@ -119,26 +119,40 @@ func (x *exchange) stream(resp *http.Response, l link) {
 // read decodes the body until its end, its end mark or a failure inside it. It
 // returns nil where it did not read to the end.
 func (x *exchange) read(body io.Reader, l link) error {
+	err := pour(body, x.taker(l))
+	if err == io.EOF {
+		x.decoder.Close(x.event)
+	}
+	return err
+}
+
+// taker returns what takes in bytes of the body that have just been read, and says
+// whether more is wanted.
+func (x *exchange) taker(l link) func(p []byte) (more bool) {
+	emit := x.event
+	return func(p []byte) bool {
+		x.latest = l.arrival(x.start, x.floor)
+		x.floor = x.latest.at
+		// By when it was read: a reader that lags is no silence of the server.
+		x.watch.hear(x.latest.at + x.latest.delay)
+		x.decoder.Feed(p, emit)
+		return !x.ended && x.s.Class == Success
+	}
+}
+
+// pour hands what a body brings to take, until nothing more is wanted or with the
+// error of the reading.
+func pour(body io.Reader, take func(p []byte) (more bool)) error {
+	if pushed, ok := body.(*pushedBody); ok {
+		return pushed.push(take)
+	}
 	buf := chunks.Get().(*[]byte)
 	defer chunks.Put(buf)
-	emit := x.event
 	for {
 		n, err := body.Read(*buf)
-		if n > 0 {
-			x.latest = l.arrival(x.start, x.floor)
-			x.floor = x.latest.at
-			// By when it was read: a reader that lags is no silence of the server.
-			x.watch.hear(x.latest.at + x.latest.delay)
-			x.decoder.Feed((*buf)[:n], emit)
-		}
-		if err == io.EOF {
-			x.decoder.Close(emit)
-		}
-		if err != nil {
+		more := n == 0 || take((*buf)[:n])
+		if err != nil || !more {
 			return err
-		}
-		if x.ended || x.s.Class != Success {
-			return nil
 		}
 	}
 }

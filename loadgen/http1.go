@@ -50,9 +50,9 @@ type link interface {
 }
 
 // http1 speaks HTTP/1.1 on connections of its own: one goroutine a request, one
-// write to send it, and every read under our eyes. net/http spends two more
-// goroutines and their stacks on each connection, sends from one of them when
-// the scheduler gets to it, and hides whether an answer had begun.
+// write to send it, and every read under our eyes; pumps read the streams. net/http
+// spends two more goroutines and their stacks on each connection, sends from one of
+// them when the scheduler gets to it, and hides whether an answer had begun.
 type http1 struct {
 	dialer *dialer
 	stats  *connStats
@@ -67,9 +67,9 @@ type http1 struct {
 type conn struct {
 	*dialed
 	pool      *http1
-	br        *bufio.Reader
-	got       int64 // bytes received since the request was sent
-	gotMost   int64 // where reading fails: bounds the head
+	br        *bufio.Reader // while a head is read, and a body that is not pushed; nil: none needed
+	got       int64         // bytes received since the request was sent
+	gotMost   int64         // where reading fails: bounds the head
 	idleSince time.Time
 	eof       bool // the server has closed its side
 	close     bool // the server will close it
@@ -82,12 +82,23 @@ func newHTTP1(d *dialer, stats *connStats, u *url.URL, header http.Header) *http
 	fmt.Fprintf(&head, "POST %s HTTP/1.1\r\nHost: %s\r\n", u.RequestURI(), u.Host)
 	_ = header.Write(&head) // cannot fail on a buffer
 	head.WriteString("Content-Length: ")
+	d.pumps = new(pumps)
 	return &http1{dialer: d, stats: stats, head: head.Bytes()}
 }
 
 // Read reads from the server, counting.
 func (c *conn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
+	return c.count(n, err)
+}
+
+// attempt is Read without waiting, on a socket at a pump.
+func (c *conn) attempt(p []byte) (int, error) {
+	n, err := c.socket.attempt(p)
+	return c.count(n, err)
+}
+
+func (c *conn) count(n int, err error) (int, error) {
 	c.got += int64(n)
 	c.eof = err == io.EOF
 	if c.got > c.gotMost {
@@ -105,9 +116,12 @@ func (c *conn) bound(d time.Duration) { _ = c.socket.SetReadDeadline(time.Now().
 func (c *conn) drop() { c.socket.Close() }
 
 func (c *conn) release() {
-	if c.close || c.br.Buffered() > 0 {
+	if c.close || c.br != nil && c.br.Buffered() > 0 {
 		c.drop() // or bytes that nobody asked for
 		return
+	}
+	if c.br != nil {
+		c.giveBack()
 	}
 	if c.socket.SetReadDeadline(time.Time{}) != nil {
 		c.drop()
@@ -173,9 +187,7 @@ func (h *http1) dial(ctx context.Context) (*conn, error) {
 		return nil, err
 	}
 	h.stats.add(d.connect, d.tls)
-	c := &conn{dialed: d, pool: h, idleSince: time.Now()}
-	c.br = bufio.NewReaderSize(c, 4<<10)
-	return c, nil
+	return &conn{dialed: d, pool: h, idleSince: time.Now()}, nil
 }
 
 // prepare fills the pool up to n connections. The first is opened alone, so that
@@ -235,6 +247,7 @@ func (h *http1) close() {
 		c.drop()
 	}
 	h.idle = nil
+	h.dialer.pumps.close()
 }
 
 // roundTrip sends body on an idle connection or else on a new one. Where an idle
@@ -296,8 +309,13 @@ func (h *http1) attempt(x *exchange, c *conn, reused bool, body []byte) (*http.R
 	}
 	c.close = c.close || resp.Close || at == stageSend
 	c.gotMost = 1<<63 - 1
+	if p, ok := c.socket.Conn.(pusher); ok && slices.Equal(resp.TransferEncoding, []string{"chunked"}) {
+		resp.Body = &pushedBody{c: c, pump: p}
+	}
 	return resp, nil
 }
+
+var heads = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, 4<<10) }}
 
 var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 
@@ -306,6 +324,7 @@ var posted = &http.Request{Method: http.MethodPost}
 // readHead reads the head of the answer, past any interim ones.
 func (c *conn) readHead() (*http.Response, error) {
 	const interimMost = 16
+	c.borrow()
 	for range interimMost {
 		resp, err := http.ReadResponse(c.br, posted)
 		if err != nil {

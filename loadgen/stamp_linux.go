@@ -19,6 +19,8 @@ type stampConn struct {
 	net.Conn
 	raw  syscall.RawConn
 	read func(fd uintptr) bool // made once, so that a read allocates nothing
+	once func(fd uintptr)      // the same
+	none bool                  // nothing was there
 	msg  syscall.Msghdr
 	iov  syscall.Iovec
 	oob  [64]byte
@@ -54,17 +56,18 @@ func newStampConn(c net.Conn) *stampConn {
 	s.msg.Iov = &s.iov
 	s.msg.Iovlen = 1
 	s.read = s.receive
+	s.once = func(fd uintptr) { s.none = !s.receive(fd) }
 	return s
 }
 
 // receive is one attempt to read; false means that there is nothing yet.
 //
-// The socket never blocks, so the system call need not tell the scheduler.
+// It never blocks, so the system call need not tell the scheduler.
 func (s *stampConn) receive(fd uintptr) bool {
 	for {
 		s.msg.Control = &s.oob[0]
 		s.msg.SetControllen(len(s.oob))
-		n, _, errno := syscall.RawSyscall(syscall.SYS_RECVMSG, fd, uintptr(unsafe.Pointer(&s.msg)), 0)
+		n, _, errno := syscall.RawSyscall(syscall.SYS_RECVMSG, fd, uintptr(unsafe.Pointer(&s.msg)), syscall.MSG_DONTWAIT)
 		if errno == syscall.EINTR {
 			continue
 		}
@@ -81,9 +84,29 @@ func (s *stampConn) Read(p []byte) (int, error) {
 		s.after = time.Now()
 		return n, err
 	}
+	s.into(p)
+	err := s.raw.Read(s.read)
+	return s.got(err)
+}
+
+// attempt is Read without waiting: the error is errAgain where nothing is there.
+func (s *stampConn) attempt(p []byte) (int, error) {
+	s.into(p)
+	err := s.raw.Control(s.once)
+	if err == nil && s.none {
+		s.iov.Base = nil
+		return 0, errAgain
+	}
+	return s.got(err)
+}
+
+func (s *stampConn) into(p []byte) {
 	s.iov.Base = &p[0]
 	s.iov.SetLen(len(p))
-	err := s.raw.Read(s.read)
+}
+
+// got is what a read brought, and notes when.
+func (s *stampConn) got(err error) (int, error) {
 	s.iov.Base = nil
 	s.after = time.Now()
 	s.kernel = 0

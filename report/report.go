@@ -80,12 +80,8 @@ func WriteAll(dir string, r *sweep.Result, o Options) error {
 	for _, p := range pics {
 		files = append(files, file{p.path, p.write})
 	}
-	for _, f := range files {
-		if err := f.write(dir); err != nil {
-			return err
-		}
-	}
-	return nil
+	// Drawing takes the processor and writing waits for the disk.
+	return each(len(files), func(i int) error { return files[i].write(dir) })
 }
 
 // write renders the file in memory first, so that a failure leaves no part of it.

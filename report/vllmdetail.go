@@ -1,9 +1,10 @@
 package report
 
 import (
+	"cmp"
 	"encoding/json"
 	"math"
-	"sort"
+	"slices"
 	"strings"
 	"time"
 
@@ -44,6 +45,7 @@ func (f *vllmReader) detail(s *analysis.Step) {
 	if rate, ok := s.RequestRate.Value(); ok {
 		run.Load.Rate = rate
 	}
+	run.Samples = make([]loadgen.Sample, 0, n)
 	first, _ := extent(d.starts)
 	for i := range n {
 		sample, ok := d.sample(i, first)
@@ -54,7 +56,7 @@ func (f *vllmReader) detail(s *analysis.Step) {
 		run.Samples = append(run.Samples, sample)
 		run.Elapsed = max(run.Elapsed, sample.End)
 	}
-	sort.SliceStable(run.Samples, func(i, j int) bool { return run.Samples[i].End < run.Samples[j].End })
+	slices.SortStableFunc(run.Samples, func(a, b loadgen.Sample) int { return cmp.Compare(a.End, b.End) })
 	f.merge(s, analysis.Summarize([]loadgen.Run{run}, analysis.Options{Phase: s.Phase}))
 }
 
@@ -70,6 +72,7 @@ func (d *vllmDetail) sample(i int, first float64) (loadgen.Sample, bool) {
 		PromptTokens: int(d.inputs[i]), OutputTokens: int(d.outputs[i]), CachedTokens: -1, TokenSource: loadgen.TokensFromUsage, Stamp: loadgen.StampUser}
 	s.Ready, s.Intended = s.Sent, s.Sent
 	s.FirstOutput = secondsOf(total)
+	s.Gaps = make([]uint32, 0, len(d.gaps[i]))
 	for _, gap := range d.gaps[i] {
 		if !(gap >= 0 && gap < longest) {
 			return s, false

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -28,18 +29,17 @@ func FromVLLM(paths []string) (*sweep.Result, error) {
 	if len(paths) == 0 {
 		return nil, errors.New("no vLLM result file was given")
 	}
-	var found []imported
-	for _, path := range paths {
-		raw, err := os.ReadFile(path)
-		if err != nil {
-			return nil, err
+	read := make([][]imported, len(paths))
+	if err := each(len(paths), func(i int) error {
+		raw, err := os.ReadFile(paths[i])
+		if err == nil {
+			read[i], err = readVLLM(paths[i], raw)
 		}
-		some, err := readVLLM(path, raw)
-		if err != nil {
-			return nil, err
-		}
-		found = append(found, some...)
+		return err
+	}); err != nil {
+		return nil, err
 	}
+	found := slices.Concat(read...)
 	sort.SliceStable(found, func(i, j int) bool { return found[i].step.Concurrency < found[j].step.Concurrency })
 	r := &sweep.Result{SchemaVersion: sweep.SchemaVersion, Command: "import"}
 	models := map[string]bool{}
@@ -116,7 +116,10 @@ func readVLLM(path string, raw []byte) ([]imported, error) {
 // strictJSON turns the NaN and Infinity that Python writes into null: JSON knows
 // neither, and both mean that there is no figure.
 func strictJSON(raw []byte) []byte {
-	var out []byte
+	if !bytes.Contains(raw, []byte("NaN")) && !bytes.Contains(raw, []byte("Infinity")) {
+		return raw
+	}
+	out := make([]byte, 0, len(raw))
 	inString := false
 	for i := 0; i < len(raw); i++ {
 		c := raw[i]

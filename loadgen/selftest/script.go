@@ -20,18 +20,26 @@ var tokenChunk = []byte(chunk(eventStart + eventToken))
 
 func chunk(s string) string { return fmt.Sprintf("%x\r\n%s\r\n", len(s), s) }
 
-// firstChunk is the answer's head and its first token. It tells which request it
-// answers and the wall clock at which it was sent: no other clock is common to
-// the null server and a client in another process, as the benchmark has it.
-func firstChunk(n int, now time.Time) []byte {
-	return []byte(answerHead + chunk(fmt.Sprintf("%s%s%d@%d\",%s", eventStart, truthMark, n, now.UnixNano(), eventToken)))
+// firstEvent is the first token. It tells which request it answers and the wall
+// clock at which it was sent: no other clock is common to the null server and a
+// client in another process, as the benchmark has it.
+func firstEvent(n int, now time.Time) string {
+	return fmt.Sprintf("%s%s%d@%d\",%s", eventStart, truthMark, n, now.UnixNano(), eventToken)
 }
 
-// endChunk is everything after the last token.
-func endChunk(tokens int) []byte {
-	usage := fmt.Sprintf(`%s"choices":[],"usage":{"prompt_tokens":512,"total_tokens":%d,"completion_tokens":%d}}`+"\n\n", eventStart, 512+tokens, tokens)
-	return []byte(chunk(eventStart+eventLast+usage+"data: [DONE]\n\n") + "0\r\n\r\n")
+// firstChunk is the answer's head and its first token.
+func firstChunk(n int, now time.Time) []byte {
+	return []byte(answerHead + chunk(firstEvent(n, now)))
 }
+
+// lastEvents is everything after the last token.
+func lastEvents(tokens int) string {
+	usage := fmt.Sprintf(`%s"choices":[],"usage":{"prompt_tokens":512,"total_tokens":%d,"completion_tokens":%d}}`+"\n\n", eventStart, 512+tokens, tokens)
+	return eventStart + eventLast + usage + "data: [DONE]\n\n"
+}
+
+// endChunk is the same with the body's end.
+func endChunk(tokens int) []byte { return []byte(chunk(lastEvents(tokens)) + "0\r\n\r\n") }
 
 // order is what a request asks of the null server.
 type order struct {

@@ -142,7 +142,12 @@ func (a *archive) append(step int, runs []loadgen.Run) error {
 
 func (a *archive) writeMember(step int, runs []loadgen.Run) (end int64, err error) {
 	buffered := bufio.NewWriterSize(a.file, 1<<16)
-	zw := gzip.NewWriter(buffered)
+	// Five times as fast as the default, for a fifth more on the disk: the next step
+	// waits for it.
+	zw, err := gzip.NewWriterLevel(buffered, gzip.BestSpeed)
+	if err != nil {
+		return 0, err
+	}
 	zw.Comment = "step " + strconv.Itoa(step)
 	enc := json.NewEncoder(zw)
 	for k := range runs {
