@@ -46,6 +46,7 @@ type Target struct {
 	HTTP2              bool              `yaml:"http2,omitempty"`                // default HTTP/1.1: one HTTP/2 connection hides concurrency
 	NoStream           bool              `yaml:"no_stream,omitempty"`            // ask for plain JSON answers; TTFT is then absent
 	Retries            int               `yaml:"retries,omitempty"`              // of a request that failed, each counted and shown
+	Labels             map[string]string `yaml:"labels,omitempty"`               // what the server does not tell of itself, such as its flags and hardware; kept with the result, for compare and history
 	Timeouts           Timeouts          `yaml:"timeouts"`                       // bounds of one request
 	MetricsURL         string            `yaml:"metrics_url,omitempty"`          // server's Prometheus endpoint; empty: look next to base_url; "off": none
 	GPUMetricsURL      string            `yaml:"gpu_metrics_url,omitempty"`      // DCGM exporter

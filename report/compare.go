@@ -15,6 +15,7 @@ type Subject struct {
 	Name         string
 	Result       *sweep.Result
 	PricePerHour analysis.Number // of one replica; unknown: no costs
+	Link         string          // to its report, from the page; empty where there is none
 }
 
 // CompareOptions say how results are put side by side.

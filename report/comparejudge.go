@@ -60,6 +60,7 @@ func (c *Comparison) judge() {
 	if !gated {
 		return
 	}
+	c.judgeFirstStep()
 	for _, row := range c.Rows {
 		for i := 1; i < len(row.Changes); i++ {
 			ch := row.Changes[i]
@@ -68,6 +69,23 @@ func (c *Comparison) judge() {
 				continue
 			}
 			c.Regressions = append(c.Regressions, c.w.say("compare.regression", c.Names[i], row.Name, row.Shown[i], row.Shown[0], change(ch.Relative)))
+		}
+	}
+}
+
+// judgeFirstStep names the subjects that failed at a load which the first one
+// bore: they have no limit that could be held against its.
+func (c *Comparison) judgeFirstStep() {
+	base := c.subjects[0].Result
+	bore := base.Ladder.LastGood
+	if base.Limit != nil && base.Limit.Concurrency.IsKnown() {
+		bore = base.Limit.Concurrency
+	}
+	for i, s := range c.subjects[1:] {
+		bad, ok := s.Result.Ladder.FirstBad.Value()
+		if s.Result.Verdict == sweep.FailedAtFirstStep && ok && bore.Or(0) >= bad {
+			c.Regressions = append(c.Regressions, c.w.say("compare.regression", c.Names[i+1], c.w.say("compare.limit"),
+				"< "+whole(s.Result.Ladder.FirstBad), whole(bore), c.w.name("verdict", string(s.Result.Verdict))))
 		}
 	}
 }
@@ -93,10 +111,12 @@ func configDifferences(subjects []Subject) []ConfigDifference {
 	byKey := map[string]*ConfigDifference{}
 	var keys []string
 	for i := 1; i < len(subjects); i++ {
-		if subjects[i].Result.Config == nil || subjects[0].Result.Config == nil {
-			continue // not known, which is not the same as different
+		a, b := subjects[0].Result, subjects[i].Result
+		diffs := serverDifferences(a.Target, b.Target)
+		if a.Config != nil && b.Config != nil { // else not known, which is not the same as different
+			diffs = append(diffs, sweep.Differences(a.Config, b.Config, "output", "report", "preset")...)
 		}
-		for _, d := range sweep.Differences(subjects[0].Result.Config, subjects[i].Result.Config, "output", "report", "preset") {
+		for _, d := range diffs {
 			row := byKey[d.Key]
 			if row == nil {
 				row = &ConfigDifference{Key: d.Key, Values: make([]string, len(subjects))}
@@ -113,6 +133,25 @@ func configDifferences(subjects []Subject) []ConfigDifference {
 	var out []ConfigDifference
 	for _, k := range keys {
 		out = append(out, *byKey[k])
+	}
+	return out
+}
+
+// serverDifferences is what two servers said of themselves and was not the same;
+// the keys are those of result.json.
+func serverDifferences(a, b sweep.TargetInfo) []sweep.Difference {
+	length := func(n int) string {
+		if n == 0 {
+			return ""
+		}
+		return count(n)
+	}
+	var out []sweep.Difference
+	for _, f := range []sweep.Difference{{Key: "model", Old: a.Model, New: b.Model}, {Key: "server", Old: a.Server, New: b.Server},
+		{Key: "context_length", Old: length(a.ContextLength), New: length(b.ContextLength)}} {
+		if f.Old != "" && f.New != "" && f.Old != f.New {
+			out = append(out, f)
+		}
 	}
 	return out
 }

@@ -164,7 +164,7 @@ func (c *Comparison) table() *table {
 		for i := range row.Values {
 			cells = append(cells, num(row.Values[i], row.Shown[i]))
 			if i > 0 {
-				cells = append(cells, cell{Text: c.certainty(row.Changes[i]), Num: true})
+				cells = append(cells, cell{Text: certainty(c.w, row.Changes[i]), Num: true})
 			}
 		}
 		t.Rows = append(t.Rows, tableRow{Step: -1, Cells: cells})
@@ -173,7 +173,7 @@ func (c *Comparison) table() *table {
 }
 
 // certainty writes a change, and whether it is more than chance and for which side.
-func (c *Comparison) certainty(ch Change) string {
+func certainty(w words, ch Change) string {
 	key := "compare.unknown"
 	switch {
 	case !ch.Relative.IsKnown():
@@ -186,7 +186,7 @@ func (c *Comparison) certainty(ch Change) string {
 	default:
 		key = "compare.better"
 	}
-	return c.w.say(key, change(ch.Relative))
+	return w.say(key, change(ch.Relative))
 }
 
 func (c *Comparison) differenceTable() *table {
@@ -208,33 +208,40 @@ func (c *Comparison) differenceTable() *table {
 func (c *Comparison) Markdown(w io.Writer) error {
 	var b strings.Builder
 	b.WriteString("# " + c.w.say("compare.title") + ": " + escapeMarkdown(strings.Join(c.Names, " – ")) + "\n\n")
-	list := func(items []string) {
-		for _, s := range items {
-			b.WriteString("- " + escapeMarkdown(s) + "\n")
-		}
-		if len(items) > 0 {
-			b.WriteString("\n")
-		}
-	}
-	if c.o.FailIfWorse.IsKnown() {
-		text := c.w.say("compare.clean", shareText(c.o.FailIfWorse))
-		if len(c.Regressions) > 0 {
-			text = c.w.say("compare.regressed", shareText(c.o.FailIfWorse))
-		}
-		b.WriteString("**" + escapeMarkdown(text) + "**\n\n")
-		list(c.Regressions)
-	}
+	writeGate(&b, c.w, c.o.FailIfWorse, c.Regressions)
 	for i, s := range c.subjects {
 		v := newView(s.Result, c.w, false)
 		b.WriteString("- **" + escapeMarkdown(c.Names[i]) + "**: " + escapeMarkdown(v.headline()) + "\n")
 	}
 	b.WriteString("\n")
-	list(c.Notes)
+	markdownList(&b, c.Notes)
 	c.table().section(&b)
 	filled(c.differenceTable()).section(&b)
 	b.WriteString(escapeMarkdown(c.w.say("compare.note")) + "\n")
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// writeGate says whether anything is worse than allowed, where that was asked.
+func writeGate(b *strings.Builder, w words, threshold analysis.Number, regressions []string) {
+	if !threshold.IsKnown() {
+		return
+	}
+	key := "compare.clean"
+	if len(regressions) > 0 {
+		key = "compare.regressed"
+	}
+	b.WriteString("**" + escapeMarkdown(w.say(key, shareText(threshold))) + "**\n\n")
+	markdownList(b, regressions)
+}
+
+func markdownList(b *strings.Builder, items []string) {
+	for _, s := range items {
+		b.WriteString("- " + escapeMarkdown(s) + "\n")
+	}
+	if len(items) > 0 {
+		b.WriteString("\n")
+	}
 }
 
 // shareText writes a share that somebody chose: 5 %, 2.5 %.

@@ -26,6 +26,7 @@ type cell struct {
 	Exact string
 	Num   bool
 	Hint  string // why the figure is marked
+	Link  string // where the text leads
 }
 
 // IsNumber reports whether a column holds figures, which are set flush right.

@@ -2,7 +2,9 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -64,10 +66,7 @@ func (a *app) compareAction(c *cli.Context) error {
 	if err := a.printComparison(comparison, out, page); err != nil {
 		return err
 	}
-	if len(comparison.Regressions) > 0 {
-		return outcomeError{exitRequirement, "worse than allowed:\n" + strings.Join(comparison.Regressions, "\n")}
-	}
-	return nil
+	return worse(comparison.Regressions)
 }
 
 // subjectsOf loads what is compared, with its names and prices.
@@ -135,21 +134,41 @@ func (a *app) writeComparison(c *report.Comparison, parent string) (page string,
 	if err != nil {
 		return "", err
 	}
-	var html, markdown bytes.Buffer
-	if err := c.HTML(&html); err != nil {
-		return "", err
-	}
-	if err := c.Markdown(&markdown); err != nil {
-		return "", err
-	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return "", fmt.Errorf("no directory for the page can be made: %w", err)
-	}
 	page = filepath.Join(dir, "comparison.html")
-	if err := store.WriteFile(page, html.Bytes()); err != nil {
-		return "", err
+	return page, writePages(page, c)
+}
+
+// pages is what is written as a page and as Markdown.
+type pages interface {
+	HTML(io.Writer) error
+	Markdown(io.Writer) error
+}
+
+// writePages writes a page and, beside it, the same as Markdown.
+func writePages(page string, p pages) error {
+	var html, markdown bytes.Buffer
+	if err := errors.Join(p.HTML(&html), p.Markdown(&markdown)); err != nil {
+		return err
 	}
-	return page, store.WriteFile(filepath.Join(dir, "comparison.md"), markdown.Bytes())
+	if err := os.MkdirAll(filepath.Dir(page), 0o755); err != nil {
+		return fmt.Errorf("no directory for the page can be made: %w; choose another place with --output-dir", err)
+	}
+	err := store.WriteFile(page, html.Bytes())
+	if err == nil {
+		err = store.WriteFile(strings.TrimSuffix(page, ".html")+".md", markdown.Bytes())
+	}
+	if err != nil {
+		return fmt.Errorf("%w; choose another place with --output-dir", err)
+	}
+	return nil
+}
+
+// worse ends a command with the exit code of a requirement that was not met.
+func worse(regressions []string) error {
+	if len(regressions) == 0 {
+		return nil
+	}
+	return outcomeError{exitRequirement, "worse than allowed:\n" + strings.Join(regressions, "\n")}
 }
 
 func (a *app) printComparison(c *report.Comparison, format, page string) error {

@@ -83,6 +83,7 @@ func (a *app) commands() []*cli.Command {
 		a.planCommand(),
 		a.reportCommand(),
 		a.compareCommand(),
+		a.historyCommand(),
 		a.selftestCommand(),
 		a.simulateCommand(),
 		a.initCommand(),
