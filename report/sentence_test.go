@@ -70,6 +70,8 @@ func TestSayAll(t *testing.T) {
 			"并发 10 时：平均每块有 8.0 个 token，而第一块有多少未知：TPOT 被低估约 11 %（门限 2 %）"},
 		{"at 4 req/s: in 40 of 41 answers the server's count of output tokens contradicts its stream (210 tokens, where 20 is believable): the believable count is used",
 			"4 req/s 时：41 个应答中有 40 个，服务器的输出 token 计数与其流矛盾（称 210 个，可信的是 20 个）：采用可信的计数"},
+		{"all requests go through the proxy http://10.0.0.1:3128, which the environment names, and what it adds is measured with the server: write the server's host into NO_PROXY to go straight",
+			"所有请求都经过环境变量指定的代理 http://10.0.0.1:3128，它的开销与服务器一起被测量：把服务器的主机名写入 NO_PROXY 可直连"},
 		// What a server said stays as it said it, also where it looks like a list.
 		{"at 50: 5 failed of 10; http_5xx: HTTP 503: busy; try later", "并发 50：10 个请求中失败 5 个；http_5xx: HTTP 503: busy; try later"},
 		{"the ladder stopped at 100 (success rate 90 % (9 of 10 requests) is below 95 % at 100 requests in flight; x), but the same step later passed",
@@ -191,7 +193,7 @@ var notSaid = map[string]bool{
 	"analysis/plan.go": true, "analysis/recommend.go": true,
 	"sweep/config.go": true, "sweep/differences.go": true, "sweep/plan.go": true,
 	"sweep/knee.go": true, "sweep/success.go": true, "sweep/latency.go": true, "sweep/limit.go": true,
-	"probe/http.go": true, "probe/identify.go": true, "probe/ready.go": true, "probe/errors.go": true,
+	"probe/http.go": true, "probe/identify.go": true, "probe/ready.go": true, "probe/errors.go": true, "probe/unreachable.go": true,
 }
 
 // notShown are other sentences that the page has no place for.

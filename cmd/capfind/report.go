@@ -2,6 +2,8 @@ package main
 
 import (
 	"errors"
+	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -105,6 +107,9 @@ func (a *app) renderAgain(c *cli.Context, dir string, r *sweep.Result, out strin
 	}
 	progress := terminal.New(a.stderr, c.Bool("quiet"), r.Command)
 	if err := progress.During("rendering "+dir, func() error { return renderInto(dir, r, o) }); err != nil {
+		if errors.Is(err, fs.ErrPermission) {
+			err = fmt.Errorf("%w; a report is rendered where its result is: make that writable, or copy it and render the copy", err)
+		}
 		return err
 	}
 	if !c.Bool("quiet") {
