@@ -55,6 +55,7 @@ func TestSayAll(t *testing.T) {
 	c := chinese(t)
 	for _, x := range [][2]string{
 		{"no queue", "没有排队"},
+		{"limit 12 (95 % CI 12-13), bound by throughput gain; success rate > 50; TTFT > 50", "极限 12（95 % 置信区间 12-13），受吞吐量增幅限制；成功率 > 50；TTFT > 50"},
 		{"at 100: 219.18 req/s, TTFT n/a, TPOT 2.0 ms", "并发 100：219.18 req/s，TTFT n/a，TPOT 2.0 ms"},
 		{"success rate 0.6 % (3 of 500 requests) is below 95 % at 1 request in flight (2 runs together)", "并发 1 时成功率为 0.6 %（500 个请求中成功 3 个），低于 95 %（2 次运行合并）"},
 		{"throughput gain -7.7 % from 50 to 100 requests in flight (149.4 to 137.8 req/s) is below 20 %; that is -7.7 % per doubling",

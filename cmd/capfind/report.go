@@ -29,6 +29,7 @@ func (a *app) reportCommand() *cli.Command {
 		Flags: []cli.Flag{
 			formatFlag(),
 			&cli.StringFlag{Name: "language", Usage: "en or zh; else as the result's configuration says"},
+			&cli.StringFlag{Name: "font", Usage: "`FILE` of a font with Chinese characters, for the pictures of a report in Chinese", DefaultText: "one that the system has"},
 			&cli.StringFlag{Name: "title", Usage: "headline of the report"},
 			&cli.Float64Flag{Name: "price", Usage: "of one replica per hour; adds the cost per million tokens", DefaultText: "none"},
 			&cli.StringFlag{Name: "currency", Value: "USD", Usage: "of the price"},
@@ -102,6 +103,7 @@ func (a *app) renderAgain(c *cli.Context, dir string, r *sweep.Result, out strin
 	if l := c.String("language"); l != "" {
 		o.Language = report.Language(l)
 	}
+	o.Typeface = a.typeface(o.Language, c.String("font"))
 	if c.IsSet("price") {
 		o.PricePerHour = loadgen.Known(c.Float64("price"))
 	}

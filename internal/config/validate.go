@@ -181,7 +181,7 @@ func (c *checker) target(lookup func(string) (string, bool)) {
 	c.failIf((t.ClientCert == "") != (t.ClientKey == ""), "target.client_cert", "client_cert and client_key belong together; one is missing")
 	for key, path := range map[string]string{
 		"target.api_key_file": t.APIKeyFile, "target.ca_file": t.CAFile,
-		"target.client_cert": t.ClientCert, "target.client_key": t.ClientKey,
+		"target.client_cert": t.ClientCert, "target.client_key": t.ClientKey, "report.font": c.f.Report.Font,
 	} {
 		c.readable(key, path)
 	}
