@@ -19,7 +19,7 @@ import (
 // the notes that the page does not show. It fails where somebody words a new one.
 func TestSentences(t *testing.T) {
 	c := chinese(t)
-	for _, dir := range []string{"../analysis", "../analysis/diagnosis", "../sweep", "../loadgen/probe"} {
+	for _, dir := range []string{"../analysis", "../analysis/diagnosis", "../sweep", "../loadgen/probe", "../sweep/control"} {
 		for _, s := range sentencesIn(t, dir) {
 			if notShown[s.text] || c.knows(s.text) {
 				continue
@@ -55,6 +55,7 @@ func TestSayAll(t *testing.T) {
 	c := chinese(t)
 	for _, x := range [][2]string{
 		{"no queue", "没有排队"},
+		{"worker gpu-2 was lost while the load was sent; the load of 50 requests in flight is sent again", "发送负载时失去了压测机 gpu-2；并发 50 的负载将重新发送"},
 		{"limit 12 (95 % CI 12-13), bound by throughput gain; success rate > 50; TTFT > 50", "极限 12（95 % 置信区间 12-13），受吞吐量增幅限制；成功率 > 50；TTFT > 50"},
 		{"at 100: 219.18 req/s, TTFT n/a, TPOT 2.0 ms", "并发 100：219.18 req/s，TTFT n/a，TPOT 2.0 ms"},
 		{"success rate 0.6 % (3 of 500 requests) is below 95 % at 1 request in flight (2 runs together)", "并发 1 时成功率为 0.6 %（500 个请求中成功 3 个），低于 95 %（2 次运行合并）"},
@@ -209,6 +210,10 @@ var notShown = map[string]bool{
 	// what a step is measured for, and the search's own account of it
 	"%d requests in flight, %d requests: %s": true, "ended early: %s; what is still only bracketed would need more": true,
 	"a closed loop where the rate seems to be reached": true, "between the rates that held and that did not": true,
+	// why a step was not measured to its end: of steps.csv, which is English
+	"abandoned: %d requests in a row failed (%s)": true, "abandoned: the first %d requests sent failed, none succeeded (%s)": true,
+	"abandoned: %d of %d planned requests had failed after %d, so the step was lost whatever followed": true,
+	"stopped after %d requests: %d had failed, which settles that the step is lost":                    true,
 	// errors of the probe
 	"the answer holds no output": true, "set model to one of: ": true, "set api: openai-completions, which needs no chat template": true,
 	"the server's own words should say what it wants; extra_body and api change what is sent": true,
