@@ -109,3 +109,15 @@ func TestNoModelThere(t *testing.T) {
 		}
 	}
 }
+
+// TestNoHTTP2: net/http's server speaks only HTTP/1 without TLS.
+func TestNoHTTP2(t *testing.T) {
+	s := httptest.NewServer(http.NotFoundHandler())
+	defer s.Close()
+	target := loadgen.DefaultTarget()
+	target.BaseURL, target.HTTP2 = s.URL, true
+	_, err := Discover(context.Background(), target, "", Options{})
+	if err == nil || !strings.Contains(err.Error(), "the server speaks no HTTP/2 there: remove http2") {
+		t.Error(err)
+	}
+}
