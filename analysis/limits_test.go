@@ -260,10 +260,12 @@ func TestSPRT(t *testing.T) {
 	}
 	// 70 successes take it across: 70 x 0.0421 = 2.947.
 	test = NewSPRT(0.95)
+	took := 1
 	for test.Add(true) == Undecided {
+		took++
 	}
-	if test.Outcome() != Above || test.N() != 70 {
-		t.Errorf("outcome %v after %d successes", test.Outcome(), test.N())
+	if test.Outcome() != Above || took != 70 {
+		t.Errorf("outcome %v after %d successes", test.Outcome(), took)
 	}
 	rng := rand.New(rand.NewPCG(1, 1))
 	for _, c := range []struct {

@@ -7,7 +7,6 @@ import "math"
 type SPRT struct {
 	perFailure, perSuccess, bound float64
 	llr                           float64
-	n                             int
 }
 
 // Outcome of a sequential test.
@@ -42,7 +41,6 @@ func (t *SPRT) Add(success bool) Outcome {
 	if t.Outcome() != Undecided {
 		return t.Outcome()
 	}
-	t.n++
 	if success {
 		t.llr += t.perSuccess
 	} else {
@@ -53,7 +51,6 @@ func (t *SPRT) Add(success bool) Outcome {
 
 // AddCounts counts requests whose order is not known.
 func (t *SPRT) AddCounts(completed, failed int) {
-	t.n += completed + failed
 	t.llr += float64(completed)*t.perSuccess + float64(failed)*t.perFailure
 }
 
@@ -67,6 +64,3 @@ func (t *SPRT) Outcome() Outcome {
 	}
 	return Undecided
 }
-
-// N returns how many requests it took, or has taken so far.
-func (t *SPRT) N() int { return t.n }

@@ -63,6 +63,20 @@ func NewClient(c ClientConfig) (*Client, error) {
 // proxyFromEnvironment says which proxy the environment wants for a request.
 var proxyFromEnvironment = http.ProxyFromEnvironment
 
+// ProxyFor is the proxy through which the environment sends requests to the
+// target, without its credentials; empty where they go straight.
+func ProxyFor(t Target) string {
+	u, err := t.base()
+	if err != nil || t.UnixSocket != "" {
+		return ""
+	}
+	proxy, err := proxyFromEnvironment(&http.Request{URL: u})
+	if err != nil || proxy == nil {
+		return ""
+	}
+	return proxy.Scheme + "://" + proxy.Host
+}
+
 // newWire chooses what carries the requests.
 func newWire(t Target, u *url.URL, header http.Header, stats *connStats) (wire, error) {
 	header.Set("Content-Type", "application/json")

@@ -37,7 +37,7 @@ func TestDumpCharts(t *testing.T) {
 		if os.Getenv("REPORT_PNG") == "" {
 			continue
 		}
-		pics, err := pictures(b.result)
+		pics, err := pictures(b.result, Options{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -127,4 +127,13 @@ func TestAxes(t *testing.T) {
 	if total != 3 || rows[0] != 0 || rows[1] != 1 || rows[2] != 0 || rows[3] != 2 {
 		t.Errorf("rows %v of %d", rows, total)
 	}
+}
+
+// render returns the picture's bytes.
+func (p picture) render() ([]byte, error) {
+	var b bytes.Buffer
+	if err := p.write(&b); err != nil {
+		return nil, err
+	}
+	return b.Bytes(), nil
 }

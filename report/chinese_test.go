@@ -3,8 +3,10 @@ package report
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"html"
+	"io"
 	"regexp"
 	"strings"
 	"testing"
@@ -68,10 +70,7 @@ func TestChinesePagesAreChinese(t *testing.T) {
 			if err := Markdown(&md, r, Options{Language: Chinese}); err != nil {
 				t.Fatal(err)
 			}
-			texts := strings.Split(md.String(), "\n")
-			for _, m := range readable.FindAllStringSubmatch(invisible.ReplaceAllString(page.String(), ""), -1) {
-				texts = append(texts, html.UnescapeString(m[1]+m[2]))
-			}
+			texts := textsOf(page.String(), md.String())
 			quoted := map[string]bool{}
 			for i := range r.Steps {
 				for _, example := range r.Steps[i].FailureExamples {
@@ -87,6 +86,54 @@ func TestChinesePagesAreChinese(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// textsOf lists what a reader sees of a page and of its Markdown.
+func textsOf(page, markdown string) []string {
+	texts := strings.Split(markdown, "\n")
+	for _, m := range readable.FindAllStringSubmatch(invisible.ReplaceAllString(page, ""), -1) {
+		texts = append(texts, html.UnescapeString(m[1]+m[2]))
+	}
+	return texts
+}
+
+// TestChineseBesides looks for sentences left in English on the pages of more than
+// one result, and for words of the dictionary that nobody has said in Chinese.
+func TestChineseBesides(t *testing.T) {
+	a, b := swept(t, "slots", nil), swept(t, "decode", nil)
+	o := CompareOptions{Language: Chinese, FailIfWorse: number(.05)}
+	b.Target.Model, b.StartedAt = a.Target.Model, a.StartedAt.Add(time.Hour)
+	subjects := []Subject{{Name: "a", Result: a, PricePerHour: number(2)}, {Name: "b", Result: b}}
+	comparison, err := Compare(subjects, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	run := nightly(3, 1, "v", 512)
+	run.Result.Command = "replay"
+	torn := nightly(4, 1, "v", 512)
+	torn.Result.Complete = false
+	for name, p := range map[string]interface {
+		HTML(io.Writer) error
+		Markdown(io.Writer) error
+	}{"comparison": comparison, "history": mustHistory(t, o, append(subjects, run, torn)...)} {
+		var page, md bytes.Buffer
+		if err := errors.Join(p.HTML(&page), p.Markdown(&md)); err != nil {
+			t.Fatal(err)
+		}
+		for _, text := range textsOf(page.String(), md.String()) {
+			if english.MatchString(text) {
+				t.Errorf("%s: left in English: %q", name, strings.TrimSpace(text))
+			}
+		}
+	}
+	words := regexp.MustCompile(`[a-z]{4,}`)
+	han := regexp.MustCompile(`\p{Han}`)
+	for key, text := range testWords(t, Chinese).text {
+		plain := verb.ReplaceAllString(text, "")
+		if words.MatchString(strings.NewReplacer("token", "", "capfind", "").Replace(plain)) && !han.MatchString(plain) && !strings.HasSuffix(key, ".formula") {
+			t.Errorf("%s: not in Chinese: %q", key, text)
+		}
 	}
 }
 

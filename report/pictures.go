@@ -1,7 +1,6 @@
 package report
 
 import (
-	"bytes"
 	"io"
 	"strings"
 
@@ -14,13 +13,19 @@ type picture struct {
 	write func(io.Writer) error
 }
 
-// pictures lists the PNG files that a result has data for. Their text is
-// English in every language: the font that is drawn with has no other letters.
-func pictures(r *sweep.Result) ([]picture, error) {
-	w, err := dictionary(English)
-	if err != nil {
+// pictures lists the PNG files that a result has data for. Their text is English
+// where there is no font that has the letters of the language.
+func pictures(r *sweep.Result, o Options) ([]picture, error) {
+	l := &lettering{face: o.Typeface}
+	language := English
+	if o.Typeface != nil {
+		language = o.Language
+	}
+	var err error
+	if l.words, err = dictionary(language); err != nil {
 		return nil, err
 	}
+	w := l.words
 	v := newView(r, w, false)
 	subtitle := v.subtitle()
 	var out []picture
@@ -31,24 +36,15 @@ func pictures(r *sweep.Result) ([]picture, error) {
 		}
 		title := c.title
 		out = append(out, picture{"charts/" + c.id + ".png", func(to io.Writer) error {
-			return writePNG(to, w, title, subtitle, c)
+			return writePNG(to, l, title, subtitle, c)
 		}})
 	}
 	if len(pair) > 0 {
 		out = append(out, picture{"concurrency_analysis.png", func(to io.Writer) error {
-			return writePNG(to, w, w.say("chart.analysis"), subtitle, pair...)
+			return writePNG(to, l, w.say("chart.analysis"), subtitle, pair...)
 		}})
 	}
 	return out, nil
-}
-
-// render returns the picture's bytes.
-func (p picture) render() ([]byte, error) {
-	var b bytes.Buffer
-	if err := p.write(&b); err != nil {
-		return nil, err
-	}
-	return b.Bytes(), nil
 }
 
 // subtitle names what was measured, and the answer.
@@ -67,5 +63,5 @@ func (v *view) short() string {
 	if v.r.Verdict == sweep.Unstable {
 		return v.w.name("verdict", string(v.r.Verdict))
 	}
-	return splitList(v.headline())[0]
+	return v.w.sentence(splitList(v.r.Sentence)[0])
 }

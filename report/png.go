@@ -5,10 +5,8 @@ import (
 	"image/color"
 	"io"
 	"math"
-	"strings"
 
 	"gonum.org/v1/plot"
-	"gonum.org/v1/plot/font"
 	"gonum.org/v1/plot/text"
 	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
@@ -43,13 +41,13 @@ func hex(s string) color.NRGBA {
 }
 
 // writePNG draws charts side by side under one title.
-func writePNG(w io.Writer, words words, title, subtitle string, charts ...*chart) error {
+func writePNG(w io.Writer, l *lettering, title, subtitle string, charts ...*chart) error {
 	img := vgimg.NewWith(vgimg.UseWH(pngWidth, pngHeight), vgimg.UseDPI(pngDPI))
 	page := draw.New(img)
 	page.FillPolygon(color.White, []vg.Point{page.Min, {X: page.Max.X, Y: page.Min.Y}, page.Max, {X: page.Min.X, Y: page.Max.Y}})
 	page = draw.Crop(page, pngMargin, -pngMargin, pngMargin*.8, -pngMargin)
-	page.FillText(textStyle(22, ink, stdfont.WeightBold, draw.XLeft, draw.YTop), vg.Point{X: page.Min.X, Y: page.Max.Y}, latin(title))
-	page.FillText(textStyle(13, inkSoft, stdfont.WeightNormal, draw.XLeft, draw.YTop), vg.Point{X: page.Min.X, Y: page.Max.Y - 30}, shortened(textStyle(13, inkSoft, stdfont.WeightNormal, draw.XLeft, draw.YTop), latin(subtitle), page.Max.X-page.Min.X))
+	page.FillText(l.style(22, ink, stdfont.WeightBold, draw.XLeft, draw.YTop), vg.Point{X: page.Min.X, Y: page.Max.Y}, l.text(title))
+	page.FillText(l.style(13, inkSoft, stdfont.WeightNormal, draw.XLeft, draw.YTop), vg.Point{X: page.Min.X, Y: page.Max.Y - 30}, shortened(l.style(13, inkSoft, stdfont.WeightNormal, draw.XLeft, draw.YTop), l.text(subtitle), page.Max.X-page.Min.X))
 	page.Max.Y -= 62
 	gap := 34 * vg.Length(1)
 	width := (page.Max.X - page.Min.X - gap*vg.Length(len(charts)-1)) / vg.Length(len(charts))
@@ -57,29 +55,10 @@ func writePNG(w io.Writer, words words, title, subtitle string, charts ...*chart
 		panel := page
 		panel.Min.X += vg.Length(i) * (width + gap)
 		panel.Max.X = panel.Min.X + width
-		c.draw(panel, words)
+		c.draw(panel, l)
 	}
 	_, err := (vgimg.PngCanvas{Canvas: img}).WriteTo(w)
 	return err
-}
-
-func textStyle(size vg.Length, c color.Color, weight stdfont.Weight, x text.XAlignment, y text.YAlignment) text.Style {
-	return text.Style{Color: c, XAlign: x, YAlign: y, Handler: plot.DefaultTextHandler,
-		Font: font.Font{Typeface: "Liberation", Variant: "Sans", Weight: weight, Size: size}}
-}
-
-// latin replaces what the picture's font cannot draw: such glyphs would vanish
-// without a trace.
-func latin(s string) string {
-	return strings.Map(func(r rune) rune {
-		switch {
-		case r == '\n' || r == '\t' || r == '\r':
-			return ' '
-		case r < ' ' || r > 0x24F && (r < 0x2010 || r > 0x2027):
-			return '?'
-		}
-		return r
-	}, s)
 }
 
 // shortened cuts a text so that it fits.
@@ -101,44 +80,44 @@ type scale struct{ axis }
 func (s scale) Normalize(_, _, v float64) float64 { return s.place(v) }
 
 // draw draws the legend, the labels above the plot and the plot itself.
-func (c *chart) draw(panel draw.Canvas, w words) {
-	panel.Max.Y -= c.drawLegend(panel, w) + 10
+func (c *chart) draw(panel draw.Canvas, l *lettering) {
+	panel.Max.Y -= c.drawLegend(panel, l) + 10
 	length := float64((panel.Max.X - panel.Min.X) * .92 / pngFont)
 	labels, rows, total := c.header(length)
-	panel.FillText(textStyle(pngFont, inkSoft, stdfont.WeightNormal, draw.XLeft, draw.YTop), vg.Point{X: panel.Min.X, Y: panel.Max.Y}, latin(c.y.label))
+	panel.FillText(l.style(pngFont, inkSoft, stdfont.WeightNormal, draw.XLeft, draw.YTop), vg.Point{X: panel.Min.X, Y: panel.Max.Y}, l.text(c.y.label))
 	panel.Max.Y -= 22 + pngRow*vg.Length(total)
 
 	p := plot.New()
 	p.BackgroundColor = color.Transparent
-	c.setAxis(&p.X, c.x, length)
-	c.setAxis(&p.Y, c.y, 0)
-	p.X.Label.Text = latin(c.x.label)
-	p.X.Label.TextStyle = textStyle(pngFont, inkSoft, stdfont.WeightNormal, draw.XCenter, draw.YTop)
+	c.setAxis(l, &p.X, c.x, length)
+	c.setAxis(l, &p.Y, c.y, 0)
+	p.X.Label.Text = l.text(c.x.label)
+	p.X.Label.TextStyle = l.style(pngFont, inkSoft, stdfont.WeightNormal, draw.XCenter, draw.YTop)
 	p.X.Label.Padding = 0
 	p.X.Padding, p.Y.Padding = 0, 0
 	p.Y.LineStyle.Width, p.Y.Tick.Length = 0, 0
-	p.Add(drawing{c})
+	p.Add(drawing{c, l})
 	p.Draw(panel)
 
 	data := p.DataCanvas(panel)
-	for i, l := range labels {
+	for i, label := range labels {
 		// The row was laid out on an axis of this many font sizes; the real one differs by the width of the tick labels.
-		x := data.Min.X + vg.Length(l.at/length)*(data.Max.X-data.Min.X)
-		ink := map[string]color.Color{"t-limit": limitInk, "t-band": bandInk}[l.class]
+		x := data.Min.X + vg.Length(label.at/length)*(data.Max.X-data.Min.X)
+		ink := map[string]color.Color{"t-limit": limitInk, "t-band": bandInk}[label.class]
 		if ink == nil {
 			ink = inkSoft
 		}
-		panel.FillText(textStyle(pngFont, ink, stdfont.WeightBold, draw.XCenter, draw.YBottom),
-			vg.Point{X: x, Y: data.Max.Y + 6 + pngRow*vg.Length(rows[i])}, latin(l.text))
+		panel.FillText(l.style(pngFont, ink, stdfont.WeightBold, draw.XCenter, draw.YBottom),
+			vg.Point{X: x, Y: data.Max.Y + 6 + pngRow*vg.Length(rows[i])}, l.text(label.text))
 	}
 }
 
 // setAxis hands the chart's axis to gonum; labels that would touch are left out.
-func (c *chart) setAxis(to *plot.Axis, a axis, length float64) {
+func (c *chart) setAxis(l *lettering, to *plot.Axis, a axis, length float64) {
 	to.Min, to.Max, to.Scale = a.min, a.max, scale{a}
 	to.LineStyle = draw.LineStyle{Color: inkSoft, Width: .8}
 	to.Tick.LineStyle = to.LineStyle
-	to.Tick.Label = textStyle(pngFont, inkSoft, stdfont.WeightNormal, to.Tick.Label.XAlign, to.Tick.Label.YAlign)
+	to.Tick.Label = l.style(pngFont, inkSoft, stdfont.WeightNormal, to.Tick.Label.XAlign, to.Tick.Label.YAlign)
 	show := make([]bool, len(a.ticks))
 	if length > 0 {
 		show = a.fitting(length)
@@ -155,16 +134,16 @@ func (c *chart) setAxis(to *plot.Axis, a axis, length float64) {
 }
 
 // drawLegend writes the series' names in rows and returns their height.
-func (c *chart) drawLegend(panel draw.Canvas, w words) vg.Length {
-	sty := textStyle(pngFont, ink, stdfont.WeightNormal, draw.XLeft, draw.YCenter)
+func (c *chart) drawLegend(panel draw.Canvas, l *lettering) vg.Length {
+	sty := l.style(pngFont, ink, stdfont.WeightNormal, draw.XLeft, draw.YCenter)
 	x, y := panel.Min.X, panel.Max.Y-8
 	keys := append([]series(nil), c.series...)
 	if c.searched() {
-		keys = append(keys, searchKey(w))
+		keys = append(keys, searchKey(l.words))
 	}
 	for i := range keys {
 		s := &keys[i]
-		width := sty.Width(latin(s.name))
+		width := sty.Width(l.text(s.name))
 		if x+width+50 > panel.Max.X && x > panel.Min.X {
 			x, y = panel.Min.X, y-20
 		}
@@ -172,7 +151,7 @@ func (c *chart) drawLegend(panel draw.Canvas, w words) vg.Length {
 			panel.StrokeLine2(s.line(), x, y, x+28, y)
 		}
 		s.glyph(&panel, vg.Point{X: x + 14, Y: y}, s.kind == loose)
-		panel.FillText(sty, vg.Point{X: x + 34, Y: y}, latin(s.name))
+		panel.FillText(sty, vg.Point{X: x + 34, Y: y}, l.text(s.name))
 		x += width + 58
 	}
 	return panel.Max.Y - y + 12
@@ -248,10 +227,14 @@ func rectangle(x0, y0, x1, y1 vg.Length) vg.Path {
 
 // drawing is the chart as one gonum plotter: bands below, then grid, lines,
 // series, and the thresholds' names on top.
-type drawing struct{ c *chart }
+type drawing struct {
+	c *chart
+	l *lettering
+}
 
 // Plot implements plot.Plotter.
 func (d drawing) Plot(cv draw.Canvas, p *plot.Plot) {
+	l := d.l
 	trX, trY := p.Transforms(&cv)
 	x := func(v float64) vg.Length { return min(max(trX(v), cv.Min.X), cv.Max.X) }
 	y := func(v float64) vg.Length { return min(max(trY(v), cv.Min.Y), cv.Max.Y) }
@@ -271,31 +254,31 @@ func (d drawing) Plot(cv draw.Canvas, p *plot.Plot) {
 		}
 		cv.StrokeLine2(sty, x(m.at), cv.Min.Y, x(m.at), cv.Max.Y)
 	}
-	for _, l := range d.c.across {
-		cv.StrokeLine2(draw.LineStyle{Color: ink, Width: 1.2, Dashes: []vg.Length{7, 4}}, cv.Min.X, y(l.at), cv.Max.X, y(l.at))
+	for _, t := range d.c.across {
+		cv.StrokeLine2(draw.LineStyle{Color: ink, Width: 1.2, Dashes: []vg.Length{7, 4}}, cv.Min.X, y(t.at), cv.Max.X, y(t.at))
 	}
 	for i := range d.c.violins {
 		drawViolin(cv, &d.c.violins[i], x)
 	}
 	for i := range d.c.series {
-		drawSeries(cv, &d.c.series[i], x, y)
+		drawSeries(cv, l, &d.c.series[i], x, y)
 	}
-	for _, l := range d.c.across {
-		at := y(l.at)
+	for _, t := range d.c.across {
+		at := y(t.at)
 		align := draw.YBottom
 		up := vg.Length(4)
-		if l.under || cv.Max.Y-at < 20 {
+		if t.under || cv.Max.Y-at < 20 {
 			align, up = draw.YTop, -4
 		}
-		sty := textStyle(pngFont, ink, stdfont.WeightNormal, draw.XLeft, align)
-		behind := rectangle(cv.Min.X+5, at+up/2, cv.Min.X+11+sty.Width(latin(l.text)), at+up*4.5)
+		sty := l.style(pngFont, ink, stdfont.WeightNormal, draw.XLeft, align)
+		behind := rectangle(cv.Min.X+5, at+up/2, cv.Min.X+11+sty.Width(l.text(t.text)), at+up*4.5)
 		cv.SetColor(color.NRGBA{255, 255, 255, 215}) // legible across a line
 		cv.Fill(behind)
-		cv.FillText(sty, vg.Point{X: cv.Min.X + 8, Y: at + up}, latin(l.text))
+		cv.FillText(sty, vg.Point{X: cv.Min.X + 8, Y: at + up}, l.text(t.text))
 	}
 }
 
-func drawSeries(cv draw.Canvas, s *series, x, y func(float64) vg.Length) {
+func drawSeries(cv draw.Canvas, l *lettering, s *series, x, y func(float64) vg.Length) {
 	var line, all []vg.Point
 	for _, p := range s.points {
 		at := vg.Point{X: x(p.x), Y: y(p.y)}
@@ -324,7 +307,7 @@ func drawSeries(cv draw.Canvas, s *series, x, y func(float64) vg.Length) {
 			s.glyph(&cv, at, p.hollow)
 		}
 		if p.label != "" {
-			cv.FillText(textStyle(pngFont, ink, stdfont.WeightNormal, draw.XRight, draw.YBottom), vg.Point{X: at.X - 6, Y: at.Y + 5}, latin(p.label))
+			cv.FillText(l.style(pngFont, ink, stdfont.WeightNormal, draw.XRight, draw.YBottom), vg.Point{X: at.X - 6, Y: at.Y + 5}, l.text(p.label))
 		}
 	}
 }

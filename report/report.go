@@ -19,6 +19,7 @@ import (
 // Options say how a report is written.
 type Options struct {
 	Language     Language                  // en where empty
+	Typeface     *Typeface                 // for pictures in Chinese; nil: they are in English
 	Title        string                    // headline; empty: made from model and server
 	Telemetry    []analysis.TelemetryPoint // server_metrics.jsonl, where there is one
 	PricePerHour analysis.Number           // of one replica; adds the cost per million output tokens
@@ -73,7 +74,7 @@ func WriteAll(dir string, r *sweep.Result, o Options) error {
 			}},
 			file{s.base + ".log", func(w io.Writer) error { return VLLMLog(w, s.step, r) }})
 	}
-	pics, err := pictures(r)
+	pics, err := pictures(r, o)
 	if err != nil {
 		return err
 	}

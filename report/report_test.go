@@ -86,7 +86,7 @@ func TestStepFilesDoNotCollide(t *testing.T) {
 }
 
 func TestPicturesAreSlides(t *testing.T) {
-	pics, err := pictures(slotsFixture().result)
+	pics, err := pictures(slotsFixture().result, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

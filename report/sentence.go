@@ -18,6 +18,7 @@ import (
 //	{r} {i}  a range, a share     {f}  failures by class
 //	{l}      a load, said in the other language too
 //	{s}      a sentence, a list of them or a name, said in the other language too
+//	{b}      a name, likewise: nothing that goes on after a semicolon
 //	{x}      anything, left as it is
 //
 // What matches nothing, such as a server's own message, is shown as it is.
@@ -50,6 +51,7 @@ var standsFor = map[byte]string{
 	'f': `[0-9]+ [a-z0-9_]+(?:, [0-9]+ [a-z0-9_]+)*`,
 	'l': `1 request in flight|[0-9]+ requests in flight|[0-9.]+ req/s(?: with at most [0-9]+ in flight)?`,
 	's': `.+?`,
+	'b': `[^;]+?`,
 	'x': `.+?`,
 }
 
@@ -123,7 +125,7 @@ func (c *catalogue) say(sentence string) (text string, ok bool) {
 		with := make([]string, 0, 2*len(p.names))
 		for i, name := range p.names {
 			value := m[i+1]
-			if name[1] == 's' || name[1] == 'l' {
+			if strings.IndexByte("slb", name[1]) >= 0 {
 				value = c.sayAll(value)
 			}
 			with = append(with, name, value)

@@ -19,7 +19,7 @@ import (
 // the notes that the page does not show. It fails where somebody words a new one.
 func TestSentences(t *testing.T) {
 	c := chinese(t)
-	for _, dir := range []string{"../analysis", "../analysis/diagnosis", "../sweep", "../loadgen/probe"} {
+	for _, dir := range []string{"../analysis", "../analysis/diagnosis", "../sweep", "../loadgen/probe", "../sweep/control"} {
 		for _, s := range sentencesIn(t, dir) {
 			if notShown[s.text] || c.knows(s.text) {
 				continue
@@ -55,6 +55,8 @@ func TestSayAll(t *testing.T) {
 	c := chinese(t)
 	for _, x := range [][2]string{
 		{"no queue", "没有排队"},
+		{"worker gpu-2 was lost while the load was sent; the load of 50 requests in flight is sent again", "发送负载时失去了压测机 gpu-2；并发 50 的负载将重新发送"},
+		{"limit 12 (95 % CI 12-13), bound by throughput gain; success rate > 50; TTFT > 50", "极限 12（95 % 置信区间 12-13），受吞吐量增幅限制；成功率 > 50；TTFT > 50"},
 		{"at 100: 219.18 req/s, TTFT n/a, TPOT 2.0 ms", "并发 100：219.18 req/s，TTFT n/a，TPOT 2.0 ms"},
 		{"success rate 0.6 % (3 of 500 requests) is below 95 % at 1 request in flight (2 runs together)", "并发 1 时成功率为 0.6 %（500 个请求中成功 3 个），低于 95 %（2 次运行合并）"},
 		{"throughput gain -7.7 % from 50 to 100 requests in flight (149.4 to 137.8 req/s) is below 20 %; that is -7.7 % per doubling",
@@ -70,6 +72,8 @@ func TestSayAll(t *testing.T) {
 			"并发 10 时：平均每块有 8.0 个 token，而第一块有多少未知：TPOT 被低估约 11 %（门限 2 %）"},
 		{"at 4 req/s: in 40 of 41 answers the server's count of output tokens contradicts its stream (210 tokens, where 20 is believable): the believable count is used",
 			"4 req/s 时：41 个应答中有 40 个，服务器的输出 token 计数与其流矛盾（称 210 个，可信的是 20 个）：采用可信的计数"},
+		{"all requests go through the proxy http://10.0.0.1:3128, which the environment names, and what it adds is measured with the server: write the server's host into NO_PROXY to go straight",
+			"所有请求都经过环境变量指定的代理 http://10.0.0.1:3128，它的开销与服务器一起被测量：把服务器的主机名写入 NO_PROXY 可直连"},
 		// What a server said stays as it said it, also where it looks like a list.
 		{"at 50: 5 failed of 10; http_5xx: HTTP 503: busy; try later", "并发 50：10 个请求中失败 5 个；http_5xx: HTTP 503: busy; try later"},
 		{"the ladder stopped at 100 (success rate 90 % (9 of 10 requests) is below 95 % at 100 requests in flight; x), but the same step later passed",
@@ -191,7 +195,7 @@ var notSaid = map[string]bool{
 	"analysis/plan.go": true, "analysis/recommend.go": true,
 	"sweep/config.go": true, "sweep/differences.go": true, "sweep/plan.go": true,
 	"sweep/knee.go": true, "sweep/success.go": true, "sweep/latency.go": true, "sweep/limit.go": true,
-	"probe/http.go": true, "probe/identify.go": true, "probe/ready.go": true, "probe/errors.go": true,
+	"probe/http.go": true, "probe/identify.go": true, "probe/ready.go": true, "probe/errors.go": true, "probe/unreachable.go": true,
 }
 
 // notShown are other sentences that the page has no place for.
@@ -206,6 +210,10 @@ var notShown = map[string]bool{
 	// what a step is measured for, and the search's own account of it
 	"%d requests in flight, %d requests: %s": true, "ended early: %s; what is still only bracketed would need more": true,
 	"a closed loop where the rate seems to be reached": true, "between the rates that held and that did not": true,
+	// why a step was not measured to its end: of steps.csv, which is English
+	"abandoned: %d requests in a row failed (%s)": true, "abandoned: the first %d requests sent failed, none succeeded (%s)": true,
+	"abandoned: %d of %d planned requests had failed after %d, so the step was lost whatever followed": true,
+	"stopped after %d requests: %d had failed, which settles that the step is lost":                    true,
 	// errors of the probe
 	"the answer holds no output": true, "set model to one of: ": true, "set api: openai-completions, which needs no chat template": true,
 	"the server's own words should say what it wants; extra_body and api change what is sent": true,

@@ -21,7 +21,7 @@ func TracePicture(to io.Writer, d *trace.Description, title, subtitle string) er
 			charts = append(charts, c)
 		}
 	}
-	return writePNG(to, w, title, subtitle, charts...)
+	return writePNG(to, &lettering{words: w}, title, subtitle, charts...)
 }
 
 func arrivals(w words, d *trace.Description) *chart {

@@ -164,7 +164,7 @@ func (b *bench) startSimulator() error {
 	if err != nil {
 		return fmt.Errorf("the simulated server could not be started: %w", err)
 	}
-	b.sim, b.target.BaseURL, b.key = sim, sim.URL(), cfg.APIKey
+	b.sim, b.target.BaseURL, b.target.UnixSocket, b.key = sim, sim.URL(), sim.Socket(), cfg.APIKey
 	b.onClose(func() { sim.Close() })
 	return nil
 }

@@ -105,5 +105,6 @@ func (b *bench) writeReport(r *sweep.Result) error {
 		}
 	}
 	cfg := b.file.Report
-	return renderInto(b.store.Dir(), r, report.Options{Language: report.Language(cfg.Language), Title: cfg.Title})
+	language := report.Language(cfg.Language)
+	return renderInto(b.store.Dir(), r, report.Options{Language: language, Title: cfg.Title, Typeface: b.typeface(language, cfg.Font)})
 }

@@ -30,6 +30,19 @@ func renderInto(dir string, r *sweep.Result, o report.Options) error {
 	return report.WriteAll(dir, r, o)
 }
 
+// typeface is the font of the pictures of a report in Chinese. Without one they are
+// in English, which is said.
+func (a *app) typeface(language report.Language, path string) *report.Typeface {
+	if language != report.Chinese {
+		return nil
+	}
+	face, err := report.ChineseTypeface(path)
+	if err != nil {
+		a.logf("the PNG pictures are in English: %v; install one, such as fonts-noto-cjk, or name its file with report.font (--font)", err)
+	}
+	return face
+}
+
 // readTelemetry reads the stored scrapes; a missing file holds none, and a line
 // that was torn when a run was killed is left out.
 func readTelemetry(path string) ([]analysis.TelemetryPoint, error) {

@@ -2,6 +2,8 @@ package main
 
 import (
 	"errors"
+	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -27,6 +29,7 @@ func (a *app) reportCommand() *cli.Command {
 		Flags: []cli.Flag{
 			formatFlag(),
 			&cli.StringFlag{Name: "language", Usage: "en or zh; else as the result's configuration says"},
+			&cli.StringFlag{Name: "font", Usage: "`FILE` of a font with Chinese characters, for the pictures of a report in Chinese", DefaultText: "one that the system has"},
 			&cli.StringFlag{Name: "title", Usage: "headline of the report"},
 			&cli.Float64Flag{Name: "price", Usage: "of one replica per hour; adds the cost per million tokens", DefaultText: "none"},
 			&cli.StringFlag{Name: "currency", Value: "USD", Usage: "of the price"},
@@ -100,11 +103,15 @@ func (a *app) renderAgain(c *cli.Context, dir string, r *sweep.Result, out strin
 	if l := c.String("language"); l != "" {
 		o.Language = report.Language(l)
 	}
+	o.Typeface = a.typeface(o.Language, c.String("font"))
 	if c.IsSet("price") {
 		o.PricePerHour = loadgen.Known(c.Float64("price"))
 	}
 	progress := terminal.New(a.stderr, c.Bool("quiet"), r.Command)
 	if err := progress.During("rendering "+dir, func() error { return renderInto(dir, r, o) }); err != nil {
+		if errors.Is(err, fs.ErrPermission) {
+			err = fmt.Errorf("%w; a report is rendered where its result is: make that writable, or copy it and render the copy", err)
+		}
 		return err
 	}
 	if !c.Bool("quiet") {

@@ -34,12 +34,16 @@ func (a *app) simulateCommand() *cli.Command {
 				return err
 			}
 			defer s.Close()
-			if err := a.print(s.URL() + "\n"); err != nil {
+			where, try := s.URL(), "--base-url "+s.URL()
+			if path := s.Socket(); path != "" {
+				where, try = "unix:"+path, "--unix-socket "+path
+			}
+			if err := a.print(where + "\n"); err != nil {
 				return err
 			}
 			a.logf("simulated %s server, model %s; Ctrl-C stops it", cfg.Server, cfg.Model)
 			a.logf("%s", truth(cfg))
-			a.logf("try it with: capfind sweep --base-url %s", s.URL())
+			a.logf("try it with: capfind sweep %s", try)
 			<-a.interrupt.requested()
 			a.logf("%s", lateness(s))
 			return nil

@@ -5,8 +5,6 @@ package main
 import (
 	"bytes"
 	"encoding/json"
-	"io"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -22,25 +20,19 @@ import (
 // neither a URL nor a confirmation.
 func TestUnixSocket(t *testing.T) {
 	skipUnderRace(t)
-	cfg := simserver.Default()
-	cfg.StepTime, cfg.Prefill = 5*time.Millisecond, 5*time.Millisecond
-	sim, err := simhttp.Start(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer sim.Close()
 	dir, err := os.MkdirTemp("", "sock") // a socket's name has about 100 bytes at most
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer os.RemoveAll(dir)
 	socket := filepath.Join(dir, "s")
-	listener, err := net.Listen("unix", socket)
+	cfg := simserver.Default()
+	cfg.StepTime, cfg.Prefill, cfg.Listen = 5*time.Millisecond, 5*time.Millisecond, "unix:"+socket
+	sim, err := simhttp.Start(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer listener.Close()
-	go forward(listener, strings.TrimPrefix(sim.URL(), "http://"))
+	defer sim.Close()
 
 	var stdout, stderr bytes.Buffer
 	results := filepath.Join(dir, "results")
@@ -71,30 +63,5 @@ func TestUnixSocket(t *testing.T) {
 	if s := r.Steps[0].Server; s == nil || !s.RunningMax.IsKnown() {
 		text, _ := json.Marshal(s)
 		t.Errorf("telemetry of the step: %s", text)
-	}
-}
-
-// forward passes the bytes of every connection on, both ways. A proxy that speaks
-// HTTP would do more than that: net/http's own may read a request's body to its end
-// while it already sends the answer, and cut both.
-func forward(l net.Listener, address string) {
-	for {
-		near, err := l.Accept()
-		if err != nil {
-			return
-		}
-		go func() {
-			defer near.Close()
-			far, err := net.Dial("tcp", address)
-			if err != nil {
-				return
-			}
-			defer far.Close()
-			go func() {
-				_, _ = io.Copy(far, near)
-				_ = far.(*net.TCPConn).CloseWrite()
-			}()
-			_, _ = io.Copy(near, far)
-		}()
 	}
 }

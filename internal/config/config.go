@@ -95,6 +95,7 @@ type Output struct {
 // Report says how the report is written.
 type Report struct {
 	Language string `yaml:"language"`        // en or zh
+	Font     string `yaml:"font,omitempty"`  // file of a font with Chinese characters, for the pictures where language is zh; empty: one that the system has
 	Title    string `yaml:"title,omitempty"` // headline of the report; empty: made from model and server
 }
 

@@ -301,6 +301,7 @@ func (f *File) resolvePaths(configPath string) {
 		"target.client_key":   &f.Target.ClientKey,
 		"target.unix_socket":  &f.Target.UnixSocket,
 		"workload.path":       &f.Workload.Path,
+		"report.font":         &f.Report.Font,
 	} {
 		if f.places[key].source == f.source && *p != "" && !filepath.IsAbs(*p) {
 			*p = filepath.Join(dir, *p)

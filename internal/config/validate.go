@@ -181,7 +181,7 @@ func (c *checker) target(lookup func(string) (string, bool)) {
 	c.failIf((t.ClientCert == "") != (t.ClientKey == ""), "target.client_cert", "client_cert and client_key belong together; one is missing")
 	for key, path := range map[string]string{
 		"target.api_key_file": t.APIKeyFile, "target.ca_file": t.CAFile,
-		"target.client_cert": t.ClientCert, "target.client_key": t.ClientKey,
+		"target.client_cert": t.ClientCert, "target.client_key": t.ClientKey, "report.font": c.f.Report.Font,
 	} {
 		c.readable(key, path)
 	}
@@ -227,11 +227,9 @@ func (c *checker) url(key, raw string) {
 	}
 	u, err := url.Parse(raw)
 	switch {
-	case err != nil && !strings.Contains(raw, "://"):
-		c.fail(key, "needs http:// or https:// in front")
-	case err != nil:
+	case err != nil && strings.Contains(raw, "://"):
 		c.fail(key, "is no URL; a %% in it must be written as %%25 unless it starts an escape such as %%20")
-	case u.Scheme != "http" && u.Scheme != "https":
+	case err != nil || u.Scheme != "http" && u.Scheme != "https":
 		c.fail(key, "needs http:// or https:// in front, as in http://127.0.0.1:8000/v1")
 	case u.Host == "":
 		c.fail(key, "names no host; write it as in http://127.0.0.1:8000/v1")

@@ -38,7 +38,7 @@ type Config struct {
 	Stamp         bool           `yaml:"stamp,omitempty" json:"stamp,omitzero"`                    // every event carries the moment of its sending in a field sent_ns, Unix time in ns
 	Seed          uint64         `yaml:"seed" json:"seed"`                                         // of everything drawn by chance; default 1
 	TimeScale     float64        `yaml:"time_scale" json:"time_scale"`                             // all times are divided by it and all rates multiplied; 1 is real time; default 1
-	Listen        string         `yaml:"listen,omitempty" json:"listen,omitzero"`                  // address of the HTTP server; empty: a free port of 127.0.0.1
+	Listen        string         `yaml:"listen,omitempty" json:"listen,omitzero"`                  // address of the HTTP server, or unix: and the path of a socket; empty: a free port of 127.0.0.1
 
 	Slots              int           `yaml:"slots" json:"slots"`                                                    // S: requests that run at once; 0: no bound; default 64
 	StepTime           time.Duration `yaml:"step_time" json:"step_time"`                                            // a: time per output token with an empty server; default 20ms

@@ -9,12 +9,10 @@ import (
 	"fmt"
 	"io"
 	"mime"
-	"net"
 	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/capfind/capfind/loadgen"
@@ -187,47 +185,15 @@ func (u *unzipped) Read(p []byte) (int, error) {
 	return u.reader.Read(p)
 }
 
-// unreachable words a failure of the connection.
-func (s *server) unreachable(r *response, err error) error {
-	if outer := (*url.Error)(nil); errors.As(err, &outer) {
-		err = outer.Err // the outer error repeats method and URL
-	}
-	kind, text := ErrUnreachable, err.Error()
-	advice := "check base_url, and that the server is running"
-	var dns *net.DNSError
-	switch {
-	case s.heard && hungUp(err):
-		kind, advice = ErrCut, cutAdvice
-	case s.heard && errors.Is(err, context.DeadlineExceeded):
-		kind, text, advice = ErrTimeout, "no answer in time", "look at the server's log"
-	case errors.As(err, &dns): // which may be a timeout as well
-		advice = "check the host name in base_url, and that this machine can resolve names"
-	case errors.Is(err, context.DeadlineExceeded):
-		text, advice = "no answer in time", "check base_url, and that no firewall drops the connection"
-	case s.target.HTTP2 && (strings.Contains(text, "http2") || strings.Contains(text, "HTTP/2")):
-		advice = "the server speaks no HTTP/2 there: remove http2"
-	case strings.Contains(text, "server gave HTTP response to HTTPS client"):
-		advice = "the server speaks plain HTTP: write http:// in base_url"
-	case strings.Contains(text, "malformed HTTP response"):
-		advice = "the server may want TLS: try https:// in base_url"
-	case strings.Contains(text, "x509") || strings.Contains(text, "tls: "):
-		advice = "set ca_file to the authority that signed the server's certificate, or insecure_skip_verify"
-	}
-	return &Error{Kind: kind, Method: r.method, URL: r.url, Text: s.clean(text), Advice: advice}
-}
-
-const cutAdvice = "look at the server's log, or at a proxy in between"
-
-// hungUp reports whether the other side gave up the connection.
-func hungUp(err error) bool {
-	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) ||
-		strings.Contains(err.Error(), "stream error:") || strings.Contains(err.Error(), "GOAWAY") // HTTP/2, whose errors net/http keeps to itself
-}
+const webPageAdvice = "a web page is there, not a model: check host, port and path of base_url"
 
 // fault turns an answer that is no success into an error, by its status.
 func (s *server) fault(r *response) *Error {
 	e := &Error{Kind: ErrRefused, Method: r.method, URL: r.url, Status: r.status, Text: s.clean(api.ErrorText(r.body))}
 	switch {
+	case r.status != http.StatusUnauthorized && r.status != http.StatusForbidden && !notReady(r.status) && mediaType(r.header) == "text/html":
+		e.Kind, e.Text = ErrAPI, "the answer is a web page"
+		e.Advice = webPageAdvice
 	case r.status == http.StatusUnauthorized || r.status == http.StatusForbidden:
 		e.Kind = ErrAuth
 		e.Advice = "no key was sent: name the environment variable that holds it (api_key_env, or OPENAI_API_KEY) or api_key_file"

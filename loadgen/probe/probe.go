@@ -106,6 +106,9 @@ func Discover(ctx context.Context, t loadgen.Target, key loadgen.Secret, o Optio
 		}
 	}
 	f.stumbled()
+	if proxy := loadgen.ProxyFor(t); proxy != "" {
+		f.warn(fmt.Sprintf("all requests go through the proxy %s, which the environment names, and what it adds is measured with the server: write the server's host into NO_PROXY to go straight", proxy))
+	}
 	f.MetricsURL = s.metricsURL(ctx)
 	return &f.Found, ctx.Err()
 }
@@ -215,8 +218,12 @@ func (f *finder) settle(ctx context.Context) error {
 	if err != nil {
 		if len(names) > 1 && errors.Is(err, ErrAPI) {
 			base, _ := f.target.URL("")
-			return &Error{Kind: ErrAPI, Method: http.MethodPost, URL: publicURL(base),
+			e := &Error{Kind: ErrAPI, Method: http.MethodPost, URL: publicURL(base),
 				Text: "tried " + strings.Join(names, ", "), Advice: "check the path of base_url, or set api"}
+			if last := (*Error)(nil); errors.As(err, &last) && last.Advice == webPageAdvice {
+				e.Advice = webPageAdvice
+			}
+			return e
 		}
 		return err
 	}

@@ -108,6 +108,9 @@ func split(command *cli.Command, args []string) (flags, positional []string, err
 		name, _, hasValue := strings.Cut(strings.TrimLeft(arg, "-"), "=")
 		f, ok := known[name]
 		if !ok {
+			if name == "api-key" || name == "key" || name == "token" {
+				return nil, nil, Usagef("there is no flag %s, for others can read a command line: export the key as OPENAI_API_KEY, or name its variable with --api-key-env or its file with --api-key-file", Dashed(name))
+			}
 			if near := config.Closest(name, names); near != "" {
 				return nil, nil, Usagef("unknown flag %s; did you mean --%s?", Dashed(name), near)
 			}

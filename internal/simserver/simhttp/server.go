@@ -10,6 +10,7 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,6 +22,7 @@ import (
 type Server struct {
 	engine  *simserver.Engine
 	cfg     simserver.Config // as given, defaults filled in
+	network string           // tcp or unix
 	address string
 	http    *http.Server
 	faults  *faultList
@@ -41,26 +43,29 @@ type Server struct {
 
 // conn is a connection that the server can find again, to cut it.
 type conn struct {
-	*net.TCPConn
+	net.Conn
 	forget func(*conn)
 }
 
 // Close implements net.Conn.
 func (c *conn) Close() error {
 	c.forget(c)
-	return c.TCPConn.Close()
+	return c.Conn.Close()
 }
 
-// reset closes the connection with a TCP reset: what was sent may be lost.
+// reset closes the connection with a TCP reset: what was sent may be lost. A Unix
+// socket knows no reset.
 func (c *conn) reset() {
-	_ = c.SetLinger(0) // fails only on a closed connection
+	if tcp, ok := c.Conn.(*net.TCPConn); ok {
+		_ = tcp.SetLinger(0) // fails only on a closed connection
+	}
 	_ = c.Close()
 }
 
 type connKey struct{}
 
-// Start serves the config over HTTP on cfg.Listen, by default a free port of
-// 127.0.0.1. The error says what is wrong with the config, or why the port
+// Start serves the config over HTTP/1.1 and unencrypted HTTP/2 on cfg.Listen, by
+// default a free port of 127.0.0.1. The error says what is wrong with the config, or why the port
 // cannot be had.
 func Start(cfg simserver.Config) (*Server, error) {
 	s := &Server{conns: map[*conn]struct{}{}, started: time.Now()}
@@ -72,14 +77,22 @@ func Start(cfg simserver.Config) (*Server, error) {
 	if cfg.Listen == "" {
 		cfg.Listen = "127.0.0.1:0"
 	}
-	l, err := net.Listen("tcp", cfg.Listen)
+	s.network, s.address = "tcp", cfg.Listen
+	if path, ok := strings.CutPrefix(cfg.Listen, "unix:"); ok {
+		s.network, s.address = "unix", path
+	}
+	l, err := net.Listen(s.network, s.address)
 	if err != nil {
 		return nil, fmt.Errorf("simulated server: %w; choose another listen address", err)
 	}
 	s.engine, s.cfg, s.address = engine, cfg, l.Addr().String()
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	protocols.SetUnencryptedHTTP2(true)
 	s.faults, s.model = newFaultList(cfg), quoted(cfg.Model)
 	s.http = &http.Server{
 		Handler:     s.routes(),
+		Protocols:   protocols,
 		ErrorLog:    log.New(io.Discard, "", 0), // cut connections are what it is for
 		IdleTimeout: idleTimeout(cfg),
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
@@ -104,7 +117,20 @@ func idleTimeout(cfg simserver.Config) time.Duration {
 }
 
 // URL returns the server's root, such as http://127.0.0.1:40123.
-func (s *Server) URL() string { return "http://" + s.address }
+func (s *Server) URL() string {
+	if s.network == "unix" {
+		return "http://localhost"
+	}
+	return "http://" + s.address
+}
+
+// Socket returns the path of the server's Unix socket, empty where it has a port.
+func (s *Server) Socket() string {
+	if s.network == "unix" {
+		return s.address
+	}
+	return ""
+}
 
 // Lateness returns how late the server's own writes were.
 func (s *Server) Lateness() Lateness { return s.late.read() }
@@ -156,7 +182,7 @@ func (s *Server) up() {
 	if s.closed || s.listener != nil {
 		return
 	}
-	l, err := net.Listen("tcp", s.address)
+	l, err := net.Listen(s.network, s.address)
 	if err != nil {
 		s.revival = time.AfterFunc(20*time.Millisecond, s.up)
 		return
@@ -182,7 +208,7 @@ func (t *tracked) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	k := &conn{TCPConn: c.(*net.TCPConn), forget: t.s.forget}
+	k := &conn{Conn: c, forget: t.s.forget}
 	t.s.life.Lock()
 	defer t.s.life.Unlock()
 	t.s.conns[k] = struct{}{}

@@ -6,8 +6,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -425,5 +429,46 @@ func TestStartRefusesABadConfig(t *testing.T) {
 	c.Listen = start(t, quick()).URL()[len("http://"):]
 	if _, err := simhttp.Start(c); err == nil || !strings.Contains(err.Error(), "listen") {
 		t.Errorf("taken port: %v", err)
+	}
+}
+
+// TestSocketAndHTTP2: it listens on a Unix socket, too, speaks both versions of HTTP
+// there, and takes the socket away when it is closed.
+func TestSocketAndHTTP2(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("no Unix sockets in temporary directories")
+	}
+	dir, err := os.MkdirTemp("", "sock") // a socket's name has about 100 bytes at most
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	c := quick()
+	c.Listen = "unix:" + filepath.Join(dir, "s")
+	s, err := simhttp.Start(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	for version, set := range map[int]func(*http.Protocols){1: func(p *http.Protocols) { p.SetHTTP1(true) }, 2: func(p *http.Protocols) { p.SetUnencryptedHTTP2(true) }} {
+		transport := &http.Transport{Protocols: new(http.Protocols), DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", s.Socket())
+		}}
+		set(transport.Protocols)
+		resp, err := (&http.Client{Transport: transport}).Get(s.URL() + "/v1/models")
+		if err != nil {
+			t.Fatal(version, err)
+		}
+		if resp.ProtoMajor != version || resp.StatusCode != http.StatusOK {
+			t.Errorf("HTTP/%d: %s %s", version, resp.Proto, resp.Status)
+		}
+		resp.Body.Close()
+		transport.CloseIdleConnections()
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Lstat(s.Socket()); err == nil {
+		t.Error("the socket is still there")
 	}
 }
