@@ -40,7 +40,7 @@ type page struct {
 	Failures     *table
 	Client       *table
 	ClientText   string
-	Workers      *table // of a fleet
+	Workers      *table    // of a fleet
 	Steps        [2]*table // as judged, and over the whole run
 	Validity     *table
 	ValidityText string
