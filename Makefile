@@ -27,8 +27,8 @@ check: ## formatting, vet, staticcheck
 	go vet ./...
 	go tool -modfile=tools/go.mod staticcheck ./...
 
-bench: ## cost and exactness of the client beside a bare reader on the same sockets
-	go test -run '^$$' -bench Stream -benchtime 1x -timeout 30m ./loadgen
+bench: ## cost and exactness of the client beside bare readers and tcpdump; what a report of a million requests takes
+	go test -run '^$$' -bench 'Stream|Capture|Python' -benchtime 1x -timeout 30m ./loadgen
 	go test -run '^$$' -bench . ./loadgen/api
 	go test -run '^$$' -bench Report -benchtime 1x ./cmd/capfind
 
