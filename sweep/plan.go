@@ -3,6 +3,7 @@ package sweep
 import (
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/capfind/capfind/analysis"
@@ -198,6 +199,23 @@ func (f forecast) step(o *Order) analysis.Step {
 		o.Hold(&s)
 	}
 	return s
+}
+
+// IfHeld is what a strategy orders after a rung of a ladder, if that holds; nil where
+// nothing more, and in a search, where what comes next depends on the figures.
+func IfHeld(q Strategy, h History, o *Order) *Order {
+	if o.Phase != analysis.PhaseLadder {
+		return nil
+	}
+	state := LoadState{Residence: 1, TTFT: 0.1, Tokens: 100}
+	step := state.Step(o, max(o.Requests, 1), 0)
+	if o.Traffic != nil {
+		step.Speed = loadgen.Known(o.Speed)
+	}
+	step.Stop, step.Breaches = nil, nil
+	h.Steps = append(slices.Clip(h.Steps), step)
+	next, _ := q.Next(h)
+	return next
 }
 
 // LoadState is the steady state of a load, of which a step can be made without

@@ -98,12 +98,32 @@ func step(n int, bad bool) analysis.Step {
 }
 
 func TestBracket(t *testing.T) {
-	low, high, top := bracket([]analysis.Step{step(1, false), step(8, false), step(16, true), step(12, true), step(32, false)})
-	if low.Or(0) != 8 || high.Or(0) != 12 || top != 32 {
-		t.Errorf("%v to %v below %d", low, high, top)
+	rate := func(v float64, bad bool) analysis.Step {
+		s := step(50, bad)
+		s.RequestRate = loadgen.Known(v)
+		return s
 	}
-	if low, high, _ := bracket([]analysis.Step{step(4, true)}); low.IsKnown() || high.Or(0) != 4 {
-		t.Errorf("%v to %v where nothing held", low, high)
+	for _, c := range []struct {
+		name      string
+		steps     []analysis.Step
+		enough    bool
+		low, high float64 // 0: unknown
+	}{
+		{"a search", []analysis.Step{step(1, false), step(8, false), step(16, true), step(12, true), step(32, false)}, false, 8, 12},
+		{"nothing held", []analysis.Step{step(4, true)}, false, 0, 4},
+		{"all held", []analysis.Step{step(4, false), step(2, false)}, false, 4, 0},
+		{"rates", []analysis.Step{rate(2, false), rate(5, true)}, false, 2, 5},
+		{"enough for a rate", []analysis.Step{step(10, true), step(20, true), step(50, false), step(30, false)}, true, 20, 30},
+	} {
+		b := bracket(c.steps, c.enough)
+		if b.Low.Or(0) != c.low || b.High.Or(0) != c.high || len(b.Tried) != len(c.steps) {
+			t.Errorf("%s: %v to %v of %d", c.name, b.Low, b.High, len(b.Tried))
+		}
+	}
+	point := step(4, false)
+	point.Phase = analysis.PhasePoint
+	if b := bracket([]analysis.Step{point}, false); b != nil {
+		t.Errorf("of one point: %+v", b)
 	}
 }
 
@@ -129,13 +149,13 @@ func TestEvents(t *testing.T) {
 	p := &loadgen.Progress{}
 	p.InFlight.Store(7)
 	s.StepStarted(control.StepPlan{Concurrency: 8, NumPrompts: 10, Attempt: 2, Progress: p})
-	until("repeating 8 in flight")
+	until("repeating 8 requests in flight")
 	until(`"in_flight":7`)
 	s.StepDone(step(8, false))
 	s.StepDone(step(16, true))
 	until(`\u003csvg class=\"chart\"`)
-	go s.Finish([]byte("<title>the report</title>"))
-	until("event: over")
+	go s.Finish([]byte("<title>the report</title>"), "over")
+	until("event: report")
 	if _, _, body := ask(t, "GET", s.URL(), ""); !strings.Contains(body, "the report") {
 		t.Errorf("the page at the end: %s", body)
 	}
@@ -145,7 +165,7 @@ func TestEvents(t *testing.T) {
 func TestFinishAlone(t *testing.T) {
 	s := started(t, "127.0.0.1:0")
 	from := time.Now()
-	s.Finish([]byte("x"))
+	s.Finish([]byte("x"), "over")
 	if d := time.Since(from); d > time.Second {
 		t.Errorf("waited %v for nobody", d)
 	}
