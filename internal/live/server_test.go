@@ -2,8 +2,11 @@ package live
 
 import (
 	"bufio"
+	"errors"
+	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
@@ -14,9 +17,13 @@ import (
 	"github.com/capfind/capfind/sweep/control"
 )
 
-func started(t *testing.T, listen string) *Server {
+func started(t *testing.T, cfg Config) *Server {
 	t.Helper()
-	s, err := Start(Config{Listen: listen, Title: "a test", Command: "sweep"})
+	cfg.Title, cfg.Command = "demo", "sweep"
+	if cfg.Listen == "" {
+		cfg.Listen = "127.0.0.1:0"
+	}
+	s, err := Start(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,7 +54,7 @@ func ask(t *testing.T, method, url, host string) (int, http.Header, string) {
 }
 
 func TestRefusals(t *testing.T) {
-	s := started(t, "127.0.0.1:0")
+	s := started(t, Config{})
 	for _, c := range []struct {
 		method, host string
 		want         int
@@ -71,7 +78,7 @@ func TestRefusals(t *testing.T) {
 
 // Beyond loopback nobody sees anything without the token.
 func TestToken(t *testing.T) {
-	s := started(t, "0.0.0.0:0")
+	s := started(t, Config{Listen: "0.0.0.0:0"})
 	at, err := url.Parse(s.URL())
 	if err != nil {
 		t.Fatal(err)
@@ -129,7 +136,7 @@ func TestBracket(t *testing.T) {
 
 // A viewer sees the steps, the moment, and at the end the report.
 func TestEvents(t *testing.T) {
-	s := started(t, "127.0.0.1:0")
+	s := started(t, Config{})
 	answer, err := (&http.Client{Timeout: 20 * time.Second}).Get(s.URL() + "events")
 	if err != nil {
 		t.Fatal(err)
@@ -163,7 +170,7 @@ func TestEvents(t *testing.T) {
 
 // Without viewers nothing waits at the end.
 func TestFinishAlone(t *testing.T) {
-	s := started(t, "127.0.0.1:0")
+	s := started(t, Config{})
 	from := time.Now()
 	s.Finish([]byte("x"), "over")
 	if d := time.Since(from); d > time.Second {
@@ -173,7 +180,7 @@ func TestFinishAlone(t *testing.T) {
 
 // More viewers than the bound are refused.
 func TestViewersBounded(t *testing.T) {
-	s := started(t, "127.0.0.1:0")
+	s := started(t, Config{})
 	for range maxViewers {
 		answer, err := http.Get(s.URL() + "events")
 		if err != nil {
@@ -183,5 +190,65 @@ func TestViewersBounded(t *testing.T) {
 	}
 	if got, _, _ := ask(t, "GET", s.URL()+"events", ""); got != http.StatusServiceUnavailable {
 		t.Errorf("one more viewer: %d", got)
+	}
+}
+
+// stalled is a viewer whose connection takes nothing until it is let go.
+type stalled struct {
+	*httptest.ResponseRecorder
+	flushing chan struct{} // one for each try to send
+	take     chan error    // what becomes of it
+	deadline time.Time
+}
+
+func (w *stalled) SetWriteDeadline(t time.Time) error { w.deadline = t; return nil }
+
+func (w *stalled) FlushError() error {
+	w.flushing <- struct{}{}
+	return <-w.take
+}
+
+// A slow viewer slows nobody: meanwhile steps go on, nothing is kept for it, and when it
+// can read again it gets what is newest, with all steps in it. One that fails is dropped.
+func TestSlowViewer(t *testing.T) {
+	s := &Server{board: newBoard(), viewers: make(chan struct{}, 1), stop: make(chan struct{})}
+	s.board.post([]byte("{}"), []byte("{}"))
+	w := &stalled{ResponseRecorder: httptest.NewRecorder(), flushing: make(chan struct{}), take: make(chan error)}
+	gone := make(chan struct{})
+	go func() {
+		s.serveEvents(w, httptest.NewRequest("GET", "/events", nil))
+		close(gone)
+	}()
+	within := func(c <-chan struct{}, what string) {
+		t.Helper()
+		select {
+		case <-c:
+		case <-time.After(10 * time.Second):
+			t.Fatalf("waited in vain: %s", what)
+		}
+	}
+	within(w.flushing, "a first try to send")
+	if until := time.Until(w.deadline); until <= 0 || until > writeTimeout {
+		t.Errorf("it may take %v", until)
+	}
+	first := w.Body.Len()
+	posted := make(chan struct{})
+	go func() {
+		for i := range 1000 {
+			s.board.post([]byte("{}"), fmt.Appendf(nil, `{"step":%d}`, i))
+		}
+		close(posted)
+	}()
+	within(posted, "1000 steps while one viewer is stalled")
+	w.take <- nil
+	within(w.flushing, "a second try to send")
+	sent := w.Body.String()[first:]
+	if !strings.Contains(sent, `{"step":999}`) || strings.Count(sent, "event: steps") != 1 {
+		t.Errorf("what a slow viewer gets is not the newest alone: %q", sent)
+	}
+	w.take <- errors.New("it timed out")
+	within(gone, "the viewer to be dropped")
+	if n := len(s.viewers); n != 0 {
+		t.Errorf("%d places are still taken", n)
 	}
 }
