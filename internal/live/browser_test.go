@@ -97,6 +97,7 @@ func TestPageInBrowser(t *testing.T) {
 	measuring(s, 8)
 	v.run(chromedp.EmulateViewport(390, 844), chromedp.Navigate(s.URL()))
 	v.shows(`document.getElementById("now").textContent === "measuring 8 requests in flight"`)
+	v.shows(`document.getElementById("bracket-text").textContent === "not known yet" && document.getElementById("inside").hidden`)
 	v.shows(`document.getElementById("next").textContent === "next, if it holds: 16 requests in flight"`)
 	v.shows(`document.getElementById("in_flight").textContent === "7"`)
 	v.shows(`[...document.querySelectorAll("#worker-rows td")].map(e => e.textContent).join() === "load-1,4,4,well,load-2,4,3,not heard of for 5s"`)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/capfind/capfind/analysis"
 	"github.com/capfind/capfind/loadgen"
+	"github.com/capfind/capfind/sweep"
 	"github.com/capfind/capfind/sweep/control"
 )
 
@@ -165,6 +166,18 @@ func TestEvents(t *testing.T) {
 	until("event: report")
 	if _, _, body := ask(t, "GET", s.URL(), ""); !strings.Contains(body, "the report") {
 		t.Errorf("the page at the end: %s", body)
+	}
+}
+
+// Where the rate is given the loads are told apart by their concurrency.
+func TestLoadsOfAGivenRate(t *testing.T) {
+	for command, want := range map[string]string{"qps": "measuring 8 requests in flight", "rate": "measuring 40 requests/s"} {
+		s := started(t, Config{})
+		s.command = command
+		s.StepStarted(control.StepPlan{Concurrency: 8, RequestRate: loadgen.Known(40), IfHeld: &sweep.Order{Concurrency: 9, Rate: 40}})
+		if s.now != want || strings.Contains(s.next, "if it holds") != (command == "rate") {
+			t.Errorf("%s: %s; %s", command, s.now, s.next)
+		}
 	}
 }
 

@@ -96,15 +96,15 @@ func (s *Server) StepStarted(p control.StepPlan) {
 	if len(p.Steps) == len(s.steps) && len(p.Steps) > 0 {
 		s.steps, s.dirty = slices.Clone(p.Steps), true
 	}
-	load := loadOf(p.Concurrency, p.RequestRate, p.Speed)
+	load := s.loadOf(p.Concurrency, p.RequestRate, p.Speed)
 	s.now = s.page.Say("measuring " + load + phaseOf(p.Phase))
 	if p.Attempt > 1 {
 		s.now = s.page.Say("repeating " + load)
 		s.event(kindAgain, "", s.now)
 	}
 	switch {
-	case p.IfHeld != nil:
-		s.next = s.page.Say("next, if it holds: " + orderOf(p.IfHeld))
+	case p.IfHeld != nil && !s.enough():
+		s.next = s.page.Say("next, if it holds: " + s.orderOf(p.IfHeld))
 	case p.Phase == analysis.PhasePoint:
 		s.next = s.page.Say("next: the answer")
 	default:
@@ -129,7 +129,7 @@ func (s *Server) StepDone(step analysis.Step) {
 	case !step.Passed():
 		kind, outcome = kindBad, step.Stop.Sentence
 	}
-	s.event(kind, s.page.Say(loadOf(step.Concurrency, step.RequestRate, step.Speed)), s.page.Say(outcome))
+	s.event(kind, s.page.Say(s.loadOf(step.Concurrency, step.RequestRate, step.Speed)), s.page.Say(outcome))
 }
 
 // fold counts the requests of a run that is over.
@@ -160,12 +160,16 @@ func (s *Server) event(kind, load, text string) {
 	s.dirty = true
 }
 
+// enough reports whether the question is which concurrency is enough: the rate is the
+// same at every step, and to hold it ends the search upwards.
+func (s *Server) enough() bool { return s.command == "qps" }
+
 // loadOf names a load in words that every page knows.
-func loadOf(concurrency int, rate, speed analysis.Number) string {
+func (s *Server) loadOf(concurrency int, rate, speed analysis.Number) string {
 	if v, ok := speed.Value(); ok {
 		return strconv.FormatFloat(v, 'g', 4, 64) + " x the recorded traffic"
 	}
-	if v, ok := rate.Value(); ok {
+	if v, ok := rate.Value(); ok && !s.enough() {
 		return strconv.FormatFloat(v, 'g', 4, 64) + " requests/s"
 	}
 	if concurrency == 1 {
@@ -174,14 +178,14 @@ func loadOf(concurrency int, rate, speed analysis.Number) string {
 	return fmt.Sprintf("%d requests in flight", concurrency)
 }
 
-func orderOf(o *sweep.Order) string {
+func (s *Server) orderOf(o *sweep.Order) string {
 	var rate, speed analysis.Number
 	if o.Traffic != nil {
 		speed = loadgen.Known(o.Speed)
 	} else if o.Rate > 0 {
 		rate = loadgen.Known(o.Rate)
 	}
-	return loadOf(o.Concurrency, rate, speed)
+	return s.loadOf(o.Concurrency, rate, speed)
 }
 
 func phaseOf(p analysis.Phase) string {
@@ -266,7 +270,7 @@ func (s *Server) render() error {
 func (s *Server) moment(at time.Time) state {
 	st := state{Now: s.now, Next: s.next, Ended: s.ended, Elapsed: at.Sub(s.started).Seconds(), Requests: s.requests, Most: s.most, Workers: []worker{}}
 	if s.command != "run" && s.command != "soak" {
-		st.Bracket = bracket(s.steps, s.command == "qps")
+		st.Bracket = bracket(s.steps, s.enough())
 	}
 	p := s.plan.Progress
 	if !s.running || p == nil {

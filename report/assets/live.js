@@ -21,13 +21,15 @@
   }
 
   function bracket(b) {
-    $("bracket").hidden = b === null;
+    // A single load has neither a limit in between nor a curve.
+    $("bracket").hidden = $("curves").hidden = b === null;
     if (b === null) return;
     const {low, high} = b, loads = b.tried.map(t => t.load);
     put("bracket-text", low === null && high === null ? say("open") : high === null ? say("above", load(low)) : low === null ? say("below", load(high)) : say("between", load(low), load(high)));
     const least = Math.min(...loads, 1), top = Math.max(...loads, 2 * least), end = high === null ? 2 * top : top;
     const place = v => 100 * Math.log(v / least) / Math.log(end / least);
     const from = low === null ? 0 : place(low), to = high === null ? 100 : place(high);
+    $("inside").hidden = low === null && high === null;
     $("inside").style.left = from + "%";
     $("inside").style.width = Math.max(to - from, 0) + "%";
     $("marks").replaceChildren(...b.tried.map(t => {
