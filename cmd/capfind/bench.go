@@ -389,7 +389,7 @@ func (b *bench) controller() *control.Controller {
 	f := b.file
 	var generator control.Generator = b.engine
 	if b.fleet != nil {
-		generator = b.fleet
+		generator = crew{b.fleet}
 	}
 	return &control.Controller{
 		Generator: generator, Config: f.Sweep, Workload: workload(f), Seed: f.Workload.Seed,

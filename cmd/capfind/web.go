@@ -10,6 +10,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/capfind/capfind/analysis"
+	"github.com/capfind/capfind/internal/fleet"
 	"github.com/capfind/capfind/internal/live"
 	"github.com/capfind/capfind/report"
 	"github.com/capfind/capfind/sweep/control"
@@ -53,6 +54,18 @@ func (b *bench) observer() control.Observer {
 		return b.console
 	}
 	return observers{b.console, b.web}
+}
+
+// crew is a fleet whose workers are told apart on the page.
+type crew struct{ *fleet.Hub }
+
+// Workers implements control.Crew.
+func (c crew) Workers() []control.Worker {
+	var all []control.Worker
+	for _, s := range c.Status() {
+		all = append(all, control.Worker(s))
+	}
+	return all
 }
 
 // startWeb serves the page where it is asked for.

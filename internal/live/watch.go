@@ -233,8 +233,10 @@ func bracket(steps []analysis.Step, enough bool) *interval {
 // render draws the moment, and the steps where any are new.
 func (s *Server) render() error {
 	seen, ok := s.telemetry(time.Now())
+	workers := s.workers()
 	s.mu.Lock()
 	st := s.moment(time.Now())
+	st.Workers = workers
 	if ok {
 		st.Waiting, st.KV = seen.WaitingMean, seen.KVCacheMean
 	}
@@ -266,9 +268,23 @@ func (s *Server) render() error {
 	return nil
 }
 
+// workers are asked without the lock: who answers may have something to say, too.
+func (s *Server) workers() []worker {
+	s.mu.Lock()
+	ask := s.plan.Workers
+	s.mu.Unlock()
+	all := []worker{}
+	if ask != nil {
+		for _, w := range ask() {
+			all = append(all, worker{w.Name, w.Share, w.InFlight, s.page.Say(w.Trouble)})
+		}
+	}
+	return all
+}
+
 // moment is the state at a moment, under the lock.
 func (s *Server) moment(at time.Time) state {
-	st := state{Now: s.now, Next: s.next, Ended: s.ended, Elapsed: at.Sub(s.started).Seconds(), Requests: s.requests, Most: s.most, Workers: []worker{}}
+	st := state{Now: s.now, Next: s.next, Ended: s.ended, Elapsed: at.Sub(s.started).Seconds(), Requests: s.requests, Most: s.most}
 	if s.command != "run" && s.command != "soak" {
 		st.Bracket = bracket(s.steps, s.enough())
 	}
@@ -287,11 +303,6 @@ func (s *Server) moment(at time.Time) state {
 		}
 	} else if d := s.plan.Duration.Seconds(); d > 0 {
 		st.Share, st.Left = loadgen.Known(min(elapsed/d, 1)), loadgen.Known(max(d-elapsed, 0))
-	}
-	if s.plan.Workers != nil {
-		for _, w := range s.plan.Workers() {
-			st.Workers = append(st.Workers, worker{w.Name, w.Share, w.InFlight, s.page.Say(w.Trouble)})
-		}
 	}
 	return s.remaining(st)
 }
