@@ -31,6 +31,7 @@ bench: ## cost and exactness of the client beside bare readers and tcpdump; what
 	go test -run '^$$' -bench 'Stream|Capture|Python' -benchtime 1x -timeout 30m ./loadgen
 	go test -run '^$$' -bench . ./loadgen/api
 	go test -run '^$$' -bench Report -benchtime 1x ./cmd/capfind
+	go test -run '^$$' -bench GateWithViewers -benchtime 1x ./internal/live
 
 bench-search: ## how exact the search is: a thousand drawn sweeps a server, then a few dozen with the real client under fake time
 	go test -run '^$$' -bench "Decisions|Efforts|Spreads|Search" -benchtime 1x -timeout 2h ./sweep/control

@@ -92,9 +92,10 @@ func TestRetriesAreCounted(t *testing.T) {
 }
 
 func TestSecretsAppearNowhere(t *testing.T) {
-	var seen http.Header
+	var last atomic.Pointer[http.Header]
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		seen = r.Header.Clone()
+		header := r.Header.Clone()
+		last.Store(&header)
 		user, password, _ := r.BasicAuth()
 		w.WriteHeader(http.StatusUnauthorized)
 		fmt.Fprintf(w, `{"error":{"message":"bad key %s for %s / %s, %s"}}`, r.Header.Get("Authorization"), user, password, r.Header.Get("X-Token"))
@@ -107,13 +108,14 @@ func TestSecretsAppearNowhere(t *testing.T) {
 	if got.Class != Denied || strings.Contains(got.Message, "secret") || strings.Contains(got.Message, "hunter22") || !strings.Contains(got.Message, redacted) {
 		t.Errorf("message %q", got.Message)
 	}
+	seen := *last.Load()
 	if seen.Get("Authorization") != "Bearer sk-very-secret" || seen.Get("X-Token") != "hunter22" || seen.Get("Accept-Encoding") != "identity" {
 		t.Errorf("headers %v", seen)
 	}
 	c.APIKey = ""
 	c.Target.BaseURL = strings.Replace(s.URL, "http://", "http://bob:pass1234@", 1)
-	if got := once(t, c); strings.Contains(got.Message, "pass1234") || seen.Get("Authorization") == "" {
-		t.Errorf("message %q, headers %v", got.Message, seen)
+	if got := once(t, c); strings.Contains(got.Message, "pass1234") || last.Load().Get("Authorization") == "" {
+		t.Errorf("message %q, headers %v", got.Message, *last.Load())
 	}
 }
 

@@ -2,36 +2,66 @@ package report
 
 import (
 	"bytes"
+	"encoding/json"
 	"html/template"
-	"io"
 	"strings"
 
 	"github.com/capfind/capfind/sweep"
 )
 
-// livePage is the frame of the page that is shown while something is measured.
+// Live is the page that follows a measurement, in one language.
+type Live struct {
+	HTML   []byte // its frame; what it shows arrives as events
+	Policy string // the Content-Security-Policy that it needs as a header
+	words  words
+}
+
+// livePage is what the frame is made of.
 type livePage struct {
+	Lang                Language
 	Policy, Title, Kind string
+	Words               string // those that the script needs, as JSON
+	W                   words
 	CSS                 template.CSS
 	JS                  template.JS
 }
 
-// Live writes the page that follows a measurement, in English, and returns the
-// Content-Security-Policy that it needs as a header. What it shows arrives as events.
-func Live(w io.Writer, title string) (csp string, err error) {
+// Say returns a text by its key in the dictionary.
+func (p livePage) Say(key string) string { return p.W.say(key) }
+
+// NewLive makes the page; no language is English.
+func NewLive(title string, lang Language) (*Live, error) {
+	dict, err := dictionary(lang)
+	if err != nil {
+		return nil, err
+	}
+	said := map[string]string{}
+	for key, text := range dict.text {
+		if name, ok := strings.CutPrefix(key, "live."); ok {
+			said[name] = text
+		}
+	}
+	raw, err := json.Marshal(said)
+	if err != nil {
+		return nil, err
+	}
 	css, js := asset("style.css")+"\n"+asset("live.css"), asset("live.js")
-	csp = policy(css, js) + "; connect-src 'self'"
-	return csp, renderPage(w, "live.html", livePage{Policy: csp, Title: title, Kind: "Measuring", CSS: template.CSS(css), JS: template.JS(js)})
+	l := &Live{Policy: policy(css, js) + "; connect-src 'self'", words: dict}
+	var b bytes.Buffer
+	err = renderPage(&b, "live.html", livePage{Lang: dict.lang, Policy: l.Policy, Title: title, Kind: dict.say("live.kind"),
+		Words: string(raw), W: dict, CSS: template.CSS(css), JS: template.JS(js)})
+	l.HTML = b.Bytes()
+	return l, err
 }
 
-// LiveCharts are the curves of throughput and TTFT over the steps of an unfinished
+// Say says one of the program's own sentences in the page's language; what somebody
+// else said stays as it is.
+func (l *Live) Say(sentence string) string { return l.words.sentence(sentence) }
+
+// Charts are the curves of throughput and TTFT over the steps of an unfinished
 // result as HTML, empty before there are two loads to draw a curve through.
-func LiveCharts(r *sweep.Result) (string, error) {
-	dict, err := dictionary("en")
-	if err != nil {
-		return "", err
-	}
-	v := newView(r, dict, false)
+func (l *Live) Charts(r *sweep.Result) (string, error) {
+	v := newView(r, l.words, false)
 	if v.distinctLoads() < 2 {
 		return "", nil
 	}
@@ -47,7 +77,7 @@ func LiveCharts(r *sweep.Result) (string, error) {
 	}
 	var b bytes.Buffer
 	for _, f := range single(v, charts) {
-		if err := t.ExecuteTemplate(&b, "figure", figureData{&page{W: dict}, f}); err != nil {
+		if err := t.ExecuteTemplate(&b, "figure", figureData{&page{W: l.words}, f}); err != nil {
 			return "", err
 		}
 	}

@@ -13,7 +13,7 @@ var (
 	sayKey   = regexp.MustCompile(`\b[sS]ayf?\(?\s*"([a-zA-Z0-9.\-]+)"`)
 	bareKey  = regexp.MustCompile(`"((?:sizing|series|unit|axis|why|caveat|share|stop|read|fact|env|chart|col|compare)\.[a-zA-Z0-9_\-]+)"`)
 	verb     = regexp.MustCompile(`%(?:\[(\d)\])?([a-z%])`)
-	families = []string{"stat.", "class.", "term.", "phase.", "basis.", "check.", "rule.", "verdict.", "command.", "bottleneck.", "chart."}
+	families = []string{"stat.", "class.", "term.", "phase.", "basis.", "check.", "rule.", "verdict.", "command.", "bottleneck.", "chart.", "live."}
 )
 
 // TestDictionaries holds that both languages have every text that the code and

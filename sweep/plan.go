@@ -3,6 +3,7 @@ package sweep
 import (
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/capfind/capfind/analysis"
@@ -198,6 +199,30 @@ func (f forecast) step(o *Order) analysis.Step {
 		o.Hold(&s)
 	}
 	return s
+}
+
+// IfHeld is the rung that a strategy orders after a rung of a ladder, if that holds as
+// easily as the last one; nil where there is none.
+func IfHeld(q Strategy, h History, o *Order) *Order {
+	if o.Phase != analysis.PhaseLadder {
+		return nil
+	}
+	state := LoadState{Residence: 1, TTFT: 0.001, Tokens: 100}
+	if n := len(h.Steps); n > 0 {
+		last := h.Steps[n-1].Verdict()
+		state.Residence, state.TTFT = last.E2E.Mean.Or(state.Residence), last.TTFT.Mean.Or(state.TTFT)
+	}
+	step := state.Step(o, max(o.Requests, 1), 0)
+	if o.Traffic != nil {
+		step.Speed = loadgen.Known(o.Speed)
+	}
+	step.Stop, step.Breaches = nil, nil
+	h.Steps = append(slices.Clip(h.Steps), step)
+	next, _ := q.Next(h)
+	if next == nil || next.Phase != analysis.PhaseLadder {
+		return nil
+	}
+	return next
 }
 
 // LoadState is the steady state of a load, of which a step can be made without

@@ -69,6 +69,7 @@ func (b *bench) onClose(f func()) { b.closers = append(b.closers, f) }
 func (a *app) newBench(ctx context.Context, c *cli.Context, f *config.File) (*bench, error) {
 	b := &bench{app: a, file: f, target: f.Target.Target, console: terminal.New(a.stderr, c.Bool("quiet"), c.Command.Name)}
 	if err := b.setUp(ctx, c); err != nil {
+		b.handOver(err, false)
 		b.close()
 		return nil, err
 	}
@@ -192,7 +193,7 @@ func (b *bench) openResult(command, resume string) error {
 }
 
 // notComparable are the keys that may differ between a run and its resumption.
-var notComparable = []string{"output", "report", "recommend", "telemetry", "fleet", "sweep.budget", "target.timeouts.connect"}
+var notComparable = []string{"output", "report", "recommend", "telemetry", "fleet", "web", "sweep.budget", "target.timeouts.connect"}
 
 // sameAsBefore refuses to go on with a run under another configuration, and
 // says key by key what differs.
@@ -388,7 +389,7 @@ func (b *bench) controller() *control.Controller {
 	f := b.file
 	var generator control.Generator = b.engine
 	if b.fleet != nil {
-		generator = b.fleet
+		generator = crew{b.fleet}
 	}
 	return &control.Controller{
 		Generator: generator, Config: f.Sweep, Workload: workload(f), Seed: f.Workload.Seed,

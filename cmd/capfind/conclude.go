@@ -16,14 +16,17 @@ import (
 // happened.
 func (b *bench) conclude(r *sweep.Result, measured error, format string) error {
 	if r == nil {
+		b.handOver(measured, false)
 		return measured
 	}
 	var lost *control.StoreError
 	if errors.As(measured, &lost) {
 		// No report: it would have no more room than the result.
+		b.handOver(measured, false)
 		return fmt.Errorf("%w\n%s; then go on with: capfind %s --resume %s", measured, remedy(measured), r.Command, b.store.Dir())
 	}
 	written := b.console.During("writing the report", func() error { return b.writeReport(r) })
+	b.handOver(errors.Join(measured, written), written == nil)
 	if measured != nil {
 		b.logf("what was measured until then is in %s", b.store.Dir())
 		return errors.Join(measured, written)
@@ -31,9 +34,6 @@ func (b *bench) conclude(r *sweep.Result, measured error, format string) error {
 	if written != nil {
 		return fmt.Errorf("%w\nthe measurement itself is complete and stored; %s; then write the report with: capfind report %s",
 			written, remedy(written), b.store.Dir())
-	}
-	if err := b.handOver(); err != nil {
-		b.logf("the page could not be given the report: %v", err)
 	}
 	if err := b.printResult(b.store.Dir(), r, format, b.console.On(b.stdout)); err != nil {
 		return err

@@ -13,7 +13,7 @@ import (
 
 // loadSections are the parts of the configuration that a single load uses, and
 // pacingKeys those of the ladder's section that apply to it, too.
-var loadSections = []flags.Section{"preset", "target", "workload", "load", "stop", "telemetry", "output", "report",
+var loadSections = []flags.Section{"preset", "target", "workload", "load", "stop", "telemetry", "output", "report", "web",
 	"sweep.start", "sweep.error_hold", "sweep.budget"}
 
 // measure runs a command that loads a server: read, set up, ask, conclude. The result
@@ -41,6 +41,9 @@ func (a *app) answer(c *cli.Context, f *config.File, question sweep.Planned) (*s
 		return nil, err
 	}
 	defer b.close()
+	if b.web != nil {
+		b.web.Expect(sweep.Foresee(question, outlook(f, c)).Total.Requests)
+	}
 	r, err := b.controller().Answer(c.Context, c.Command.Name, question)
 	b.console.Close()
 	return r, b.conclude(r, err, out)

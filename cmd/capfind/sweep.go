@@ -11,7 +11,7 @@ import (
 )
 
 // sweepSections are the parts of the configuration that a sweep uses.
-var sweepSections = []flags.Section{"preset", "target", "workload", "sweep", "stop", "recommend", "telemetry", "output", "report"}
+var sweepSections = []flags.Section{"preset", "target", "workload", "sweep", "stop", "recommend", "telemetry", "output", "report", "web"}
 
 func (a *app) sweepCommand() *cli.Command {
 	return &cli.Command{

@@ -7,7 +7,7 @@ import (
 )
 
 // allSections are the parts of the configuration, in its order.
-var allSections = []flags.Section{"preset", "target", "workload", "load", flags.Rates, "replay", "sweep", "stop", "recommend", "telemetry", "output", "report"}
+var allSections = []flags.Section{"preset", "target", "workload", "load", flags.Rates, "replay", "sweep", "stop", "recommend", "telemetry", "output", "report", "web"}
 
 func (a *app) validateCommand() *cli.Command {
 	return &cli.Command{

@@ -10,7 +10,9 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/capfind/capfind/analysis"
+	"github.com/capfind/capfind/internal/fleet"
 	"github.com/capfind/capfind/internal/live"
+	"github.com/capfind/capfind/report"
 	"github.com/capfind/capfind/sweep/control"
 )
 
@@ -18,7 +20,6 @@ import (
 func webFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.BoolFlag{Name: "web", Usage: "serve a page that shows the measurement as it goes; its address is printed on stderr", DisableDefaultText: true},
-		&cli.StringFlag{Name: "web-listen", Value: "127.0.0.1:0", Usage: "with --web: the `ADDRESS` to serve it on; beyond loopback the page's address carries a token"},
 		&cli.BoolFlag{Name: "open", Usage: "serve that page and open it in the browser", DisableDefaultText: true},
 	}
 }
@@ -55,16 +56,32 @@ func (b *bench) observer() control.Observer {
 	return observers{b.console, b.web}
 }
 
+// crew is a fleet whose workers are told apart on the page.
+type crew struct{ *fleet.Hub }
+
+// Workers implements control.Crew.
+func (c crew) Workers() []control.Worker {
+	var all []control.Worker
+	for _, s := range c.Status() {
+		all = append(all, control.Worker(s))
+	}
+	return all
+}
+
 // startWeb serves the page where it is asked for.
 func (b *bench) startWeb(c *cli.Context) error {
-	if !c.Bool("web") && !c.Bool("open") && !c.IsSet("web-listen") {
+	listen := b.file.Web.Listen
+	if listen == "" && (c.Bool("web") || c.Bool("open")) {
+		listen = "127.0.0.1:0"
+	}
+	if listen == "" {
 		return nil
 	}
 	title := b.file.Output.Name
 	if title == "" {
 		title = "capfind " + c.Command.Name
 	}
-	web, err := live.Start(live.Config{Listen: c.String("web-listen"), Title: title, Command: c.Command.Name})
+	web, err := live.Start(live.Config{Listen: listen, Title: title, Command: c.Command.Name, Language: report.Language(b.file.Report.Language)})
 	if err != nil {
 		return err
 	}
@@ -96,17 +113,22 @@ func openBrowser(url string) error {
 	return nil
 }
 
-// handOver puts the written report in the page's place.
-func (b *bench) handOver() error {
+// handOver puts the report, where one was written, in the page's place; else the page
+// says how it ended. An older report in a resumed run's directory is not shown.
+func (b *bench) handOver(ended error, written bool) {
 	if b.web == nil {
-		return nil
+		return
 	}
-	html, err := os.ReadFile(filepath.Join(b.store.Dir(), "report.html"))
-	if errors.Is(err, os.ErrNotExist) {
-		return nil // none was asked for: the page stays as it was
+	words := "the measurement is over"
+	if ended != nil {
+		words = "the measurement ended: " + ended.Error()
 	}
-	if err == nil {
-		b.web.Finish(html)
+	var html []byte
+	if written {
+		var err error
+		if html, err = os.ReadFile(filepath.Join(b.store.Dir(), "report.html")); err != nil && !errors.Is(err, os.ErrNotExist) {
+			b.logf("the page could not be given the report: %v", err)
+		}
 	}
-	return err
+	b.web.Finish(html, words)
 }

@@ -29,6 +29,7 @@ type File struct {
 	Output    Output             `yaml:"output"`           // where results go
 	Report    Report             `yaml:"report"`           // how the report is written
 	Fleet     Fleet              `yaml:"fleet,omitempty"`  // many machines that send the load together
+	Web       Web                `yaml:"web"`              // the page that shows the measurement as it goes
 
 	source string           // name of the file, for messages; empty without one
 	places map[string]place // where each given key stands
@@ -107,6 +108,11 @@ type Fleet struct {
 	NATSURL      string        `yaml:"nats_url,omitempty"`      // a NATS cluster with JetStream, in place of a server started for the run
 	Name         string        `yaml:"name,omitempty"`          // tells several fleets on one cluster apart
 	JoinTimeout  time.Duration `yaml:"join_timeout"`            // how long workers are waited for, at the start and when one is lost
+}
+
+// Web says whether and where a page shows the measurement as it goes.
+type Web struct {
+	Listen string `yaml:"listen,omitempty"` // address to serve the page on, e.g. 127.0.0.1:0 for any free port; beyond loopback its URL carries a token; empty: no page
 }
 
 // Default returns the configuration before anything is read: the guide's

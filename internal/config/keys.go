@@ -56,6 +56,7 @@ var flagNames = map[string]string{
 	"output.dir":                    "output-dir",
 	"report.title":                  "title",
 	"fleet.name":                    "fleet",
+	"web.listen":                    "web-listen",
 }
 
 // keys.txt holds the one-line description of every key, taken from the comments

@@ -282,6 +282,7 @@ func (c *checker) rest() {
 	c.failIf(pause < leastInterval || pause > mostInterval, "telemetry.interval",
 		"must be from %s to %s, not %s; target.metrics_url: off reads no metrics",
 		formatDuration(leastInterval), formatDuration(mostInterval), formatDuration(pause))
+	c.address("web.listen", c.f.Web.Listen)
 	c.failIf(c.f.Output.Dir == "", "output.dir", "must name a folder")
 	c.failIf(strings.ContainsAny(c.f.Output.Name, `/\`) || c.f.Output.Name == ".." || c.f.Output.Name == ".", "output.name", "must be a plain name without slashes")
 }
@@ -299,6 +300,16 @@ func (c *checker) fleet() {
 
 // fleetName is what a fleet may be called: it is a part of NATS subjects.
 var fleetName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
+
+// address accepts what a server can listen on.
+func (c *checker) address(key, at string) {
+	if at == "" {
+		return
+	}
+	_, port, err := net.SplitHostPort(at)
+	n, wrong := strconv.Atoi(port)
+	c.failIf(err != nil || wrong != nil || n < 0 || n > 65535, key, "%q is no address: write HOST:PORT, e.g. 127.0.0.1:0 for any free port of this machine", at)
+}
 
 // Choices returns the words that a key can be, nil where it is free.
 func Choices(key string) []string { return choices[key] }

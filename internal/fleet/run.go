@@ -267,6 +267,38 @@ func (h *Hub) progress(c *collection) {
 	c.load.Progress.InFlight.Store(inFlight)
 }
 
+// Status is a worker in the middle of a load.
+type Status struct {
+	Name     string
+	Share    int   // of the load's requests in flight
+	InFlight int64 // as it said last
+	Trouble  string
+}
+
+// Status tells of the workers of the load in hand, in the order of their shares; none
+// between loads.
+func (h *Hub) Status() []Status {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.order == nil {
+		return nil
+	}
+	var all []Status
+	for _, p := range h.order.parts {
+		s := Status{Name: p.worker, Share: p.load.Concurrency}
+		switch m := h.members[p.worker]; {
+		case m == nil || m.lost:
+			s.Trouble = "it was lost"
+		case m.failed != "":
+			s.Trouble = m.failed
+		case m.beat.Order == h.order.id:
+			s.InFlight = m.beat.InFlight
+		}
+		all = append(all, s)
+	}
+	return all
+}
+
 // gathering is a run in the making.
 type gathering struct {
 	*collection

@@ -8,7 +8,7 @@ type board struct {
 	mu           sync.Mutex
 	state, steps []byte
 	stepsVersion int
-	over         bool
+	over         string // the event that says how it ended: report or ended; empty: it goes on
 	changed      chan struct{}
 }
 
@@ -28,11 +28,11 @@ func (b *board) post(state, steps []byte) {
 	b.wake()
 }
 
-// end says that the report has taken the page's place.
-func (b *board) end() {
+// end says that it is over: the report has taken the page's place, or there is none.
+func (b *board) end(how string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.over = true
+	b.over = how
 	b.wake()
 }
 
@@ -42,7 +42,7 @@ func (b *board) wake() {
 }
 
 // read returns what is newest; steps is nil for one who has seen that version.
-func (b *board) read(seen int) (state, steps []byte, version int, over bool, changed <-chan struct{}) {
+func (b *board) read(seen int) (state, steps []byte, version int, over string, changed <-chan struct{}) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if seen != b.stepsVersion {

@@ -1,7 +1,6 @@
 package live
 
 import (
-	"bytes"
 	"crypto/rand"
 	"crypto/subtle"
 	"fmt"
@@ -28,16 +27,16 @@ const (
 
 // Config says what to show and where.
 type Config struct {
-	Listen  string // address, as in 127.0.0.1:0; beyond loopback the page wants a token
-	Title   string
-	Command string
+	Listen   string // address, as in 127.0.0.1:0; beyond loopback the page wants a token
+	Title    string
+	Command  string
+	Language report.Language
 }
 
 // Server serves the page. It is a control.Observer.
 type Server struct {
 	url, token, command string
-	page                []byte
-	csp                 string
+	page                *report.Live
 	server              *http.Server
 	board               *board
 	started             time.Time
@@ -48,7 +47,10 @@ type Server struct {
 
 	mu        sync.Mutex
 	watch     func(from, to time.Time) (analysis.Telemetry, bool)
-	now       string
+	now, next string
+	ended     bool
+	requests  int64           // of the runs that are over
+	most      analysis.Number // requests of all steps
 	plan      control.StepPlan
 	running   bool
 	stepStart time.Time
@@ -67,13 +69,12 @@ func Start(cfg Config) (*Server, error) {
 		return nil, fmt.Errorf("the live page cannot be served on %s: %w; give another address with --web-listen, or leave --web out", cfg.Listen, err)
 	}
 	s := &Server{board: newBoard(), started: time.Now(), stop: make(chan struct{}), viewers: make(chan struct{}, maxViewers),
-		command: cfg.Command, now: "preparing", dirty: true}
-	var page bytes.Buffer
-	if s.csp, err = report.Live(&page, cfg.Title); err != nil {
+		command: cfg.Command, dirty: true}
+	if s.page, err = report.NewLive(cfg.Title, cfg.Language); err != nil {
 		listener.Close()
 		return nil, err
 	}
-	s.page = page.Bytes()
+	s.now = s.page.Say("preparing")
 	s.url = "http://" + listener.Addr().String() + "/"
 	if at, ok := listener.Addr().(*net.TCPAddr); !ok || !at.IP.IsLoopback() {
 		s.token = rand.Text()
@@ -126,20 +127,35 @@ func (s *Server) tick() {
 }
 
 // Finish puts the report in the page's place and waits, for a few seconds at most,
-// until those who watch have it. Nobody watching, it returns at once.
-func (s *Server) Finish(html []byte) {
+// until those who watch have it. Without a report the page stays and says how the
+// measurement ended. Nobody watching, it returns at once.
+func (s *Server) Finish(html []byte, ended string) {
 	waiting := len(s.viewers)
 	s.mu.Lock()
-	s.report = html
+	s.report, s.running, s.ended = html, false, true
+	s.now, s.next = s.page.Say(ended), ""
+	s.event(kindEnd, "", s.now)
 	s.mu.Unlock()
-	s.board.end()
-	for end := time.Now().Add(farewell); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
-		s.mu.Lock()
-		fetched := s.fetched
-		s.mu.Unlock()
-		if fetched >= waiting {
+	if html == nil {
+		if err := s.render(); err != nil {
 			return
 		}
+		s.board.end("ended")
+		s.await(func() bool { return len(s.viewers) == 0 })
+		return
+	}
+	s.board.end("report")
+	s.await(func() bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.fetched >= waiting
+	})
+}
+
+// await waits for something to come true, for a few seconds at most.
+func (s *Server) await(done func() bool) {
+	for end := time.Now().Add(farewell); !done() && time.Now().Before(end); {
+		time.Sleep(20 * time.Millisecond)
 	}
 }
 
@@ -156,7 +172,7 @@ func (s *Server) Close() {
 func (s *Server) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
-		h.Set("Content-Security-Policy", s.csp+"; frame-ancestors 'none'")
+		h.Set("Content-Security-Policy", s.page.Policy+"; frame-ancestors 'none'")
 		h.Set("Cache-Control", "no-store")
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("Referrer-Policy", "no-referrer")
@@ -203,7 +219,7 @@ func (s *Server) servePage(w http.ResponseWriter, r *http.Request) {
 	if over { // it brings a policy of its own
 		w.Header().Set("Content-Security-Policy", "frame-ancestors 'none'")
 	} else {
-		page = s.page
+		page = s.page.HTML
 	}
 	http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout))
 	if _, err := w.Write(page); err == nil && over {
@@ -235,10 +251,10 @@ func (s *Server) serveEvents(w http.ResponseWriter, r *http.Request) {
 		if state != nil {
 			fmt.Fprintf(w, "event: state\ndata: %s\n\n", state)
 		}
-		if over {
-			fmt.Fprint(w, "event: over\ndata: {}\n\n")
+		if over != "" {
+			fmt.Fprintf(w, "event: %s\ndata: {}\n\n", over)
 		}
-		if err := out.Flush(); err != nil || over {
+		if err := out.Flush(); err != nil || over != "" {
 			return
 		}
 		select {

@@ -41,6 +41,22 @@ type StepPlan struct {
 	Speed       analysis.Number   // of recorded traffic; null: none
 	Attempt     int               // 1, or 2 for the repeat of a failing step
 	Progress    *loadgen.Progress // live counts
+	IfHeld      *sweep.Order      // what comes next if it holds; nil: not known, or nothing
+	Steps       []analysis.Step   // those so far, with what chance had stopped cleared
+	Workers     func() []Worker   // who makes the load, as they are now; nil: this machine alone
+}
+
+// Worker is one of several machines that make the load together.
+type Worker struct {
+	Name     string
+	Share    int    // of the step's concurrency
+	InFlight int64  // requests
+	Trouble  string // what is wrong with it; empty: nothing
+}
+
+// Crew is a Generator that can tell its workers apart.
+type Crew interface {
+	Workers() []Worker
 }
 
 // Observer hears what a controller does, from one goroutine at a time.

@@ -55,6 +55,7 @@ type session struct {
 	h        sweep.History
 	said     []string      // warnings of what happened, beside those that follow from the steps
 	rested   bool          // the pause before the next run was already made
+	cleared  map[int]bool  // loads of which it was said that chance had stopped them
 	pause    time.Duration // longer pause that the server asked for
 	mark     time.Time     // until when Spent.Seconds is accounted for
 }
@@ -158,10 +159,26 @@ func (s *session) keep(step *analysis.Step, runs []loadgen.Run) error {
 		return nil
 	}
 	s.soFar()
+	s.sayCleared()
 	if err := s.Journal.SaveStep(s.r, step, runs); err != nil {
 		return &StoreError{fmt.Sprintf("the step at %d requests in flight", step.Concurrency), err}
 	}
 	return nil
+}
+
+// sayCleared tells of the loads whose failure turned out to be chance.
+func (s *session) sayCleared() {
+	for i := range s.r.Steps {
+		step := &s.r.Steps[i]
+		if step.Cleared == nil || s.cleared[step.Concurrency] {
+			continue
+		}
+		if s.cleared == nil {
+			s.cleared = map[int]bool{}
+		}
+		s.cleared[step.Concurrency] = true
+		s.notice("%s: that was chance, together with its other runs the step holds", step.Cleared.Sentence)
+	}
 }
 
 // close ends the question with its answer.

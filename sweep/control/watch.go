@@ -166,7 +166,11 @@ func (s *session) run(ctx context.Context, o *sweep.Order, number int) (attempt,
 		return attempt{}, err
 	}
 	if s.Observer != nil {
-		plan := StepPlan{Concurrency: o.Concurrency, Phase: o.Phase, NumPrompts: o.Requests, Duration: load.Duration, Attempt: number, Progress: load.Progress}
+		plan := StepPlan{Concurrency: o.Concurrency, Phase: o.Phase, NumPrompts: o.Requests, Duration: load.Duration, Attempt: number, Progress: load.Progress,
+			IfHeld: sweep.IfHeld(s.strategy, s.h, o), Steps: s.r.Steps}
+		if crew, ok := s.Generator.(Crew); ok {
+			plan.Workers = crew.Workers
+		}
 		if load.OpenLoop() {
 			plan.RequestRate = loadgen.Known(load.Rate)
 		}
