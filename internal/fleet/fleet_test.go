@@ -111,7 +111,9 @@ func (b *bed) run(l loadgen.Load) loadgen.Run {
 			seen[s.Index]++
 			return false
 		}
-		r, err := b.hub.Run(b.t.Context(), l)
+		ctx, cancel := context.WithTimeout(b.t.Context(), time.Minute) // else it fails as cancelled
+		r, err := b.hub.Run(ctx, l)
+		cancel()
 		var hole *HoleError
 		if errors.As(err, &hole) {
 			b.notice("hole: " + hole.Text)
@@ -346,26 +348,44 @@ func TestHubIsStartedAgain(t *testing.T) {
 	again.run(loadgen.Load{Concurrency: 4, Requests: 400})
 }
 
-// The disk that the stream is kept on is full for a while, and so workers wait.
+// The stream is full for a while, as on a full disk: workers wait, and nothing is lost.
 func TestStreamThatIsFull(t *testing.T) {
 	t.Parallel()
-	b := open(t, 2, func(c *Config) { c.bytes = 32 << 10 })
+	b := open(t, 2, func(c *Config) { c.bytes = 64 << 10 })
 	b.join("a", nil)
 	b.join("b", nil)
 	seen := map[int]int{}
-	slow := 0
-	l := loadgen.Load{Concurrency: 40, Requests: 6000, OnSample: func(s *loadgen.Sample) bool {
-		seen[s.Index]++
-		if slow++; slow%500 == 1 {
-			time.Sleep(300 * time.Millisecond)
+	l := loadgen.Load{Concurrency: 40, Requests: 60000, OnSample: func(s *loadgen.Sample) bool {
+		if len(seen) == 0 {
+			time.Sleep(6 * time.Second) // the hub takes nothing in meanwhile
 		}
+		seen[s.Index]++
 		return false
 	}}
-	r, err := b.hub.Run(t.Context(), l)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	r, err := b.hub.Run(ctx, l)
 	if err != nil {
 		t.Fatal(err)
 	}
 	whole(t, &r, seen)
+}
+
+// A batch that comes twice, for its acknowledgement was lost, is counted once.
+func TestBatchThatComesTwice(t *testing.T) {
+	heard := 0
+	load := loadgen.Load{OnSample: func(*loadgen.Sample) bool {
+		heard++
+		return false
+	}}
+	g := &gathering{collection: &collection{load: &load, number: func(_, i int) int { return i }, parts: []*part{{got: map[int]bool{}}}}}
+	b := batch{Number: 3, Samples: make([]loadgen.Sample, 5)}
+	for range 2 {
+		g.take(b)
+	}
+	if heard != 5 || len(g.run.Samples) != 5 {
+		t.Errorf("5 samples were counted %d times", heard)
+	}
 }
 
 // natsServer is a server of a cluster that is there already.
@@ -430,7 +450,19 @@ func TestClusterLosesAServer(t *testing.T) {
 	at := func(c *WorkerConfig) { c.URL = address }
 	b.join("a", at)
 	b.join("b", at)
-	time.AfterFunc(1500*time.Millisecond, all[1].Shutdown)
+	stream, err := b.hub.js.Stream(t.Context(), b.hub.subjects().samples())
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := stream.Info(t.Context())
+	if err != nil || info.Cluster == nil {
+		t.Fatal(err, info)
+	}
+	k := slices.IndexFunc(all, func(s *server.Server) bool { return s.Name() == info.Cluster.Leader })
+	if k < 0 {
+		t.Fatalf("no server is called %q", info.Cluster.Leader)
+	}
+	time.AfterFunc(1500*time.Millisecond, all[k].Shutdown) // the one that has the samples
 	b.run(loadgen.Load{Concurrency: 4, Requests: 2400})
 }
 
