@@ -258,6 +258,19 @@ func TestWorkerIsLostInMidRun(t *testing.T) {
 	}
 }
 
+// Whoever interrupts a measurement does not wait for workers first.
+func TestInterruptedWhileWorkersAreMissing(t *testing.T) {
+	t.Parallel()
+	b := open(t, 1, nil)
+	drain := make(chan struct{})
+	time.AfterFunc(100*time.Millisecond, func() { close(drain) })
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if r, err := b.hub.Run(ctx, loadgen.Load{Concurrency: 4, Requests: 40, Drain: drain}); err != nil || r.End != loadgen.EndDrained {
+		t.Errorf("%v, %q", err, r.End)
+	}
+}
+
 // Who is missing is said, and how many.
 func TestFleetThatIsNotComplete(t *testing.T) {
 	t.Parallel()

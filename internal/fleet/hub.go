@@ -371,7 +371,12 @@ func (h *Hub) ready() (who []*member, missing []string) {
 
 // Gather waits until as many workers as are wanted have joined and are ready. Its error
 // says who is missing.
-func (h *Hub) Gather(ctx context.Context) error {
+func (h *Hub) Gather(ctx context.Context) error { return h.gather(ctx, nil) }
+
+// errDrained says that nobody wants to wait any more.
+var errDrained = errors.New("drained")
+
+func (h *Hub) gather(ctx context.Context, drain <-chan struct{}) error {
 	late := time.NewTimer(h.config.JoinTimeout)
 	defer late.Stop()
 	told := -1
@@ -388,6 +393,8 @@ func (h *Hub) Gather(ctx context.Context) error {
 		case <-h.news:
 		case <-ctx.Done():
 			return ctx.Err()
+		case <-drain:
+			return errDrained
 		case <-late.C:
 			text := fmt.Sprintf("only %d of %d workers were ready within %v (--join-timeout)", len(who), h.config.Workers, h.config.JoinTimeout)
 			if len(missing) > 0 {

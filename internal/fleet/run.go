@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -70,10 +71,12 @@ const stopPatience = 30 * time.Second
 // a worker was lost ends in a HoleError. Load.OnSample is called as samples come in,
 // which is a tenth of a second after they were measured, or later.
 func (h *Hub) Run(ctx context.Context, load loadgen.Load) (loadgen.Run, error) {
-	if err := h.Gather(ctx); err != nil {
-		if ctx.Err() != nil {
-			return loadgen.Run{Load: load, End: loadgen.EndCancelled}, nil
-		}
+	switch err := h.gather(ctx, load.Drain); {
+	case ctx.Err() != nil:
+		return loadgen.Run{Load: load, End: loadgen.EndCancelled}, nil
+	case errors.Is(err, errDrained):
+		return loadgen.Run{Load: load, End: loadgen.EndDrained}, nil
+	case err != nil:
 		return loadgen.Run{Load: load}, err
 	}
 	c, err := h.place(ctx, &load)
