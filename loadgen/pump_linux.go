@@ -297,8 +297,7 @@ func (s *socket) Control(f func(fd uintptr)) error {
 	return nil
 }
 
-// Read calls f until it is done, waiting in between: with Control and Write it
-// makes a syscall.RawConn of the socket.
+// rawRead calls f until it is done, waiting in between, for reads and writes alike.
 func (s *socket) rawRead(f func(fd uintptr) bool) error {
 	for {
 		done := false

@@ -1,6 +1,7 @@
 package loadgen
 
 import (
+	"slices"
 	"time"
 )
 
@@ -31,7 +32,7 @@ func (s Share) has(number int) bool {
 // would: where n divides the slots request i is sent by machine i mod n, an open loop's
 // one schedule is cut, and the requests of a session stay together, on the
 // machine that its first request falls to. There are fewer shares where there are fewer
-// slots or requests than machines. The second value gives, for the i-th request of a
+// slots, requests or sessions than machines. The second value gives, for the i-th request of a
 // share, its number in the load.
 func (l Load) Split(n int) ([]Load, func(share, i int) int) {
 	n = min(n, l.Concurrency)
@@ -89,7 +90,11 @@ func (l Load) splitArrivals(n int) ([]Load, func(share, i int) int) {
 		}
 		numbers[k] = append(numbers[k], i)
 	}
-	for k := range out {
+	for k := n - 1; k >= 0; k-- {
+		if len(numbers[k]) == 0 { // all sessions fell to others
+			out, numbers = slices.Delete(out, k, k+1), slices.Delete(numbers, k, k+1)
+			continue
+		}
 		out[k].Requests = len(numbers[k])
 		out[k].Rate = l.Rate * float64(len(numbers[k])) / float64(len(a.At))
 	}

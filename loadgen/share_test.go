@@ -98,3 +98,21 @@ func TestSharesOfRecordedTraffic(t *testing.T) {
 		t.Errorf("%d of 90 requests", len(seen))
 	}
 }
+
+// A machine to which no session falls has no share, and the others keep their numbers.
+func TestSharesOfFewSessions(t *testing.T) {
+	a := &Arrivals{At: make([]time.Duration, 4), Before: []int32{-1, 0, -1, 2}}
+	shares, number := Load{Concurrency: 10, Requests: 4, Arrivals: a}.Split(3)
+	var got []int
+	for k, s := range shares {
+		if err := s.validate(); err != nil {
+			t.Error(err)
+		}
+		for i := range s.Requests {
+			got = append(got, number(k, i))
+		}
+	}
+	if want := []int{0, 1, 2, 3}; len(shares) != 2 || !slices.Equal(got, want) {
+		t.Errorf("%d shares with %v, want 2 with %v", len(shares), got, want)
+	}
+}

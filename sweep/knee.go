@@ -98,10 +98,7 @@ func (e *evidence) roughKnee() int {
 	}
 	top := points[k]
 	at := top.Concurrency * points[below].Residence / top.Residence
-	bound := float64(e.ceiling())
-	for _, t := range e.timedRules() {
-		bound = min(bound, analysis.Cross(e.points(t), t.threshold, e.between()).At.Or(bound))
-	}
+	bound := e.otherBound()
 	if at >= 0.9*bound || at <= points[below].Concurrency {
 		return 0
 	}
@@ -125,10 +122,7 @@ func (e *evidence) kneeBelow(low float64) (int, string) {
 	if e.broken == 0 {
 		return 0, ""
 	}
-	bound := float64(e.ceiling())
-	for _, t := range e.timedRules() {
-		bound = min(bound, analysis.Cross(e.points(t), t.threshold, e.between()).At.Or(bound))
-	}
+	bound := e.otherBound()
 	if low >= 0.9*bound && !e.uneven(bound) {
 		return 0, ""
 	}
@@ -138,6 +132,15 @@ func (e *evidence) kneeBelow(low float64) (int, string) {
 		}
 	}
 	return 0, ""
+}
+
+// otherBound is the largest load that the criteria but the throughput gain allow.
+func (e *evidence) otherBound() float64 {
+	bound := float64(e.ceiling())
+	for _, t := range e.timedRules() {
+		bound = min(bound, analysis.Cross(e.points(t), t.threshold, e.between()).At.Or(bound))
+	}
+	return bound
 }
 
 // uneven reports whether requests wait near a limit although no number of slots

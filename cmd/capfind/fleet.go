@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"strings"
@@ -150,5 +149,3 @@ func (l *lastLines) text() string {
 	lines := strings.Split(strings.TrimSpace(string(l.buf)), "\n")
 	return lines[len(lines)-1]
 }
-
-var _ io.Writer = (*lastLines)(nil)

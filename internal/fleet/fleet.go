@@ -51,8 +51,7 @@ const (
 // hello is what a worker says of itself.
 type hello struct {
 	Name, Version, Host string
-	MaxStreams          int     // requests in flight that it takes; 0: any number
-	Rate                float64 // events/s that its self-test drove; 0: not measured
+	MaxStreams          int // requests in flight that it takes; 0: any number
 }
 
 // welcome is the answer to it.

@@ -99,10 +99,7 @@ func (h *Hub) open(ctx context.Context) (err error) {
 		if h.server, err = embed(h.config.Listen, h.config.Dir, h.subjects(), h.config.Token); err != nil {
 			return err
 		}
-		address = fmt.Sprintf("%s://127.0.0.1:%d", scheme, port(h.server))
-		if host, _, _ := net.SplitHostPort(h.config.Listen); host != "" && net.ParseIP(host) != nil && !net.ParseIP(host).IsUnspecified() {
-			address = fmt.Sprintf("%s://%s", scheme, net.JoinHostPort(host, strconv.Itoa(port(h.server))))
-		}
+		address = h.at("127.0.0.1")
 	}
 	if h.nc, err = dial(address, h.config.Token, "hub", func(connected bool, err error) {
 		if !connected && err != nil {
@@ -224,11 +221,19 @@ func (h *Hub) Address() string {
 	if h.server == nil {
 		return redacted(h.config.URL)
 	}
-	host, _, _ := net.SplitHostPort(h.config.Listen)
+	name, err := os.Hostname()
+	if err != nil {
+		name = "127.0.0.1"
+	}
+	return h.at(name)
+}
+
+// at is the embedded server's address: where it listens, or at this machine's name
+// where it does so everywhere.
+func (h *Hub) at(everywhere string) string {
+	host, _, _ := net.SplitHostPort(h.config.Listen) // it has listened there
 	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
-		if name, err := os.Hostname(); err == nil {
-			host = name
-		}
+		host = everywhere
 	}
 	return fmt.Sprintf("%s://%s", scheme, net.JoinHostPort(host, strconv.Itoa(port(h.server))))
 }

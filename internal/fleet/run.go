@@ -92,15 +92,12 @@ func (h *Hub) place(ctx context.Context, load *loadgen.Load) (*collection, error
 	who, _ := h.ready()
 	loads, number := load.Split(len(who))
 	c := &collection{number: number, load: load, batches: make(chan batch, 64), woken: make(chan struct{}, 1)}
-	for k, part1 := range loads {
-		if load.Arrivals != nil && part1.Requests == 0 {
-			continue
-		}
-		if most := who[k].MaxStreams; most > 0 && part1.Concurrency > most {
+	for k, share := range loads {
+		if most := who[k].MaxStreams; most > 0 && share.Concurrency > most {
 			return nil, fmt.Errorf("worker %s takes at most %d requests in flight (its --max-streams), and its share of %d is %d: more --workers are needed, or a higher bound",
-				who[k].Name, most, load.Concurrency, part1.Concurrency)
+				who[k].Name, most, load.Concurrency, share.Concurrency)
 		}
-		c.parts = append(c.parts, &part{worker: who[k].Name, load: part1, got: map[int]bool{}})
+		c.parts = append(c.parts, &part{worker: who[k].Name, load: share, got: map[int]bool{}})
 	}
 	if err := h.synchronize(ctx, c); err != nil {
 		return nil, err

@@ -22,8 +22,7 @@ type WorkerConfig struct {
 	Fleet      string // its name; empty: "fleet"
 	URL        string // where the hub, or the cluster, is
 	Token      loadgen.Secret
-	MaxStreams int     // requests in flight that it takes at most; 0: any number
-	Rate       float64 // events/s that a self-test drove; 0: not measured
+	MaxStreams int // requests in flight that it takes at most; 0: any number
 	Version    string
 	Notice     func(text string)
 	// Prepare makes ready to send requests as the hub's setup says; its error is told to
@@ -187,7 +186,7 @@ func (w *worker) join(ctx context.Context, hub string) {
 	w.stop(stop{Order: w.current()}) // of a hub that is no more
 	asked, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	reply, err := w.nc.RequestWithContext(asked, w.subjects().of("up", "hello"), pack(hello{Name: w.Name, Version: w.Version, Host: w.host, MaxStreams: w.MaxStreams, Rate: w.Rate}))
+	reply, err := w.nc.RequestWithContext(asked, w.subjects().of("up", "hello"), pack(hello{Name: w.Name, Version: w.Version, Host: w.host, MaxStreams: w.MaxStreams}))
 	if err != nil {
 		return // heard of again in a second
 	}
