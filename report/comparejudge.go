@@ -114,7 +114,7 @@ func configDifferences(subjects []Subject) []ConfigDifference {
 		a, b := subjects[0].Result, subjects[i].Result
 		diffs := serverDifferences(a.Target, b.Target)
 		if a.Config != nil && b.Config != nil { // else not known, which is not the same as different
-			diffs = append(diffs, sweep.Differences(a.Config, b.Config, "output", "report", "preset")...)
+			diffs = append(diffs, sweep.Differences(a.Config, b.Config, "output", "report", "preset", "web")...)
 		}
 		for _, d := range diffs {
 			row := byKey[d.Key]
