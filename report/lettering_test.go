@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"golang.org/x/image/font/gofont/goregular"
 )
 
 // systemTypeface is a font of this system, for tests that need one.
@@ -101,7 +103,11 @@ func TestTypefaceRefused(t *testing.T) {
 	if err := os.WriteFile(text, []byte("no font"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for _, path := range []string{text, filepath.Join(dir, "none.ttf")} {
+	latin := filepath.Join(dir, "latin.ttf")
+	if err := os.WriteFile(latin, goregular.TTF, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{text, latin, filepath.Join(dir, "none.ttf")} {
 		if _, err := ChineseTypeface(path); err == nil || !strings.Contains(err.Error(), path) {
 			t.Errorf("%s: %v", path, err)
 		}
