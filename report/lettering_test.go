@@ -42,12 +42,16 @@ func TestChinesePictures(t *testing.T) {
 		return out
 	}
 	english, without, chinese := drawn(Options{}), drawn(Options{Language: Chinese}), drawn(Options{Language: Chinese, Typeface: face})
+	sameFace := drawn(Options{Language: English, Typeface: face})
 	for path := range english {
 		if !bytes.Equal(english[path], without[path]) {
 			t.Errorf("%s: without a font it is not the English one", path)
 		}
 		if bytes.Equal(english[path], chinese[path]) {
 			t.Errorf("%s: with a font it is the English one", path)
+		}
+		if bytes.Equal(sameFace[path], chinese[path]) {
+			t.Errorf("%s: its words are English", path)
 		}
 	}
 }
