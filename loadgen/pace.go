@@ -83,7 +83,7 @@ func (l Load) staggerOffset(n int) time.Duration {
 		return 0
 	}
 	all := l.Concurrency
-	if l.Share.Of > 1 {
+	if l.Share.part() {
 		all = l.Share.Concurrency
 	}
 	return time.Duration(float64(l.StaggerOver) * float64(l.Share.number(n)) / float64(all))
@@ -129,7 +129,7 @@ func newSchedule(l Load) *schedule {
 		s.shape = 1
 	}
 	requests := l.Requests
-	if l.Share.Of > 1 {
+	if l.Share.part() {
 		requests = l.Share.Requests
 	}
 	if gaps := requests - 1; gaps > 0 && !math.IsInf(s.shape, 1) {

@@ -3,6 +3,7 @@ package loadgen
 import (
 	"math"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -11,7 +12,10 @@ import (
 func TestSharesAreTheWholeLoad(t *testing.T) {
 	for _, c := range []struct{ concurrency, requests, machines int }{{8, 80, 1}, {8, 80, 2}, {5, 50, 2}, {5, 53, 3}, {2, 20, 4}, {7, 3, 4}, {100, 1000, 3}} {
 		l := Load{Concurrency: c.concurrency, Requests: c.requests}
-		shares, number := l.Split(c.machines)
+		shares, number, err := l.Split(Even(c.machines))
+		if err != nil {
+			t.Fatal(err)
+		}
 		slots := 0
 		var all []int
 		for k, s := range shares {
@@ -39,7 +43,10 @@ func TestSharesOfASchedule(t *testing.T) {
 	whole := Load{Concurrency: 50, Requests: 200, Rate: 20, Seed: 7}
 	want := dues(whole, 200)
 	for _, machines := range []int{2, 3} {
-		shares, number := whole.Split(machines)
+		shares, number, err := whole.Split(Even(machines))
+		if err != nil {
+			t.Fatal(err)
+		}
 		got := make([]time.Duration, 200)
 		for k, s := range shares {
 			for i, due := range dues(s, s.Requests) {
@@ -73,7 +80,10 @@ func TestSharesOfRecordedTraffic(t *testing.T) {
 		a.Before = append(a.Before, before)
 		a.Prompts = append(a.Prompts, int32(90-i))
 	}
-	shares, number := Load{Concurrency: 100, Requests: 90, Rate: 1, Arrivals: a}.Split(4)
+	shares, number, err := Load{Concurrency: 100, Requests: 90, Rate: 1, Arrivals: a}.Split(Even(4))
+	if err != nil {
+		t.Fatal(err)
+	}
 	seen := map[int]bool{}
 	for k, s := range shares {
 		if err := s.validate(); err != nil {
@@ -102,7 +112,10 @@ func TestSharesOfRecordedTraffic(t *testing.T) {
 // A machine to which no session falls has no share, and the others keep their numbers.
 func TestSharesOfFewSessions(t *testing.T) {
 	a := &Arrivals{At: make([]time.Duration, 4), Before: []int32{-1, 0, -1, 2}}
-	shares, number := Load{Concurrency: 10, Requests: 4, Arrivals: a}.Split(3)
+	shares, number, err := Load{Concurrency: 10, Requests: 4, Arrivals: a}.Split(Even(3))
+	if err != nil {
+		t.Fatal(err)
+	}
 	var got []int
 	for k, s := range shares {
 		if err := s.validate(); err != nil {
@@ -114,5 +127,45 @@ func TestSharesOfFewSessions(t *testing.T) {
 	}
 	if want := []int{0, 1, 2, 3}; len(shares) != 2 || !slices.Equal(got, want) {
 		t.Errorf("%d shares with %v, want 2 with %v", len(shares), got, want)
+	}
+}
+
+// Machines have slots and requests by their weights, a machine alike in turn with the
+// others, and none more than it takes.
+func TestSharesByWeight(t *testing.T) {
+	l := Load{Concurrency: 100, Requests: 1000}
+	for _, c := range []struct {
+		machines []Machine
+		want     []int
+	}{
+		{Even(4), []int{25, 25, 25, 25}},
+		{[]Machine{{Weight: 2}, {Weight: 1}, {Weight: 1}}, []int{50, 25, 25}},
+		{[]Machine{{Weight: 1}, {Weight: 0}, {Weight: 3}}, []int{25, 0, 75}},
+		{[]Machine{{Weight: 1, Most: 10}, {Weight: 1}, {Weight: 2}}, []int{10, 30, 60}},
+	} {
+		shares, number, err := l.Split(c.machines)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, seen := make([]int, len(c.machines)), map[int]bool{}
+		for k, s := range shares {
+			got[s.Share.Machine] = s.Concurrency
+			if s.Requests != 10*s.Concurrency {
+				t.Errorf("%v: %d requests over %d slots", c.machines, s.Requests, s.Concurrency)
+			}
+			for i := range s.Requests {
+				seen[number(k, i)] = true
+			}
+		}
+		if !slices.Equal(got, c.want) || len(seen) != 1000 || seen[1000] {
+			t.Errorf("%v: slots %v, want %v; %d requests", c.machines, got, c.want, len(seen))
+		}
+	}
+	if _, _, err := l.Split([]Machine{{Weight: 1, Most: 10}, {Weight: 1, Most: 89}}); err == nil || !strings.Contains(err.Error(), "at most 99 requests in flight, and not 100") {
+		t.Errorf("machines that take too few: %v", err)
+	}
+	alike, _, _ := l.Split(Even(3))
+	if want := []int32{1, 4, 7}; !slices.Equal(alike[1].Share.Slots[:3], want) {
+		t.Errorf("the second of three alike has slots %v, want %v", alike[1].Share.Slots[:3], want)
 	}
 }

@@ -4,10 +4,13 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/capfind/capfind/internal/config"
 	"github.com/capfind/capfind/internal/fleet"
@@ -60,7 +63,7 @@ func (b *bench) gatherFleet(ctx context.Context) error {
 	}
 	b.fleet, err = fleet.Open(ctx, fleet.Config{
 		Name: f.Name, URL: f.NATSURL, Listen: listen, Dir: fleet.Dir(b.store.Dir()), Token: token, Workers: f.Workers,
-		JoinTimeout: f.JoinTimeout, Version: version().version, Notice: func(text string) { b.notice("%s", text) },
+		JoinTimeout: f.JoinTimeout, Measured: f.Shares == config.MeasuredShares, Version: version().version, Notice: func(text string) { b.notice("%s", text) },
 	}, setup)
 	if err != nil {
 		return err
@@ -68,18 +71,19 @@ func (b *bench) gatherFleet(ctx context.Context) error {
 	b.onClose(b.fleet.Close)
 	if f.LocalWorkers {
 		for i := range f.Workers {
-			if err := b.startWorker(i+1, token); err != nil {
+			if err := b.startWorker(fmt.Sprintf("local-%d", i+1), token); err != nil {
 				return err
 			}
 		}
 	} else {
-		b.notice("waiting for %d workers; on each load machine:\n  %s", f.Workers, joinLine(f, b.fleet.Address(), shown))
+		b.notice("waiting for %d workers; on each load machine:\n  %s", f.Workers, joinLine(b.file, b.fleet.Address(), shown))
 	}
 	return b.fleet.Gather(ctx)
 }
 
 // joinLine is what is to be typed on a load machine, with the token unless it is empty.
-func joinLine(f config.Fleet, address string, token loadgen.Secret) string {
+func joinLine(file *config.File, address string, token loadgen.Secret) string {
+	f := file.Fleet
 	line := "capfind worker --join " + address
 	if f.NATSURL == "" && token != "" {
 		line = tokenVariable + "=" + token.Reveal() + " " + line
@@ -87,49 +91,111 @@ func joinLine(f config.Fleet, address string, token loadgen.Secret) string {
 	if f.Name != config.Default().Fleet.Name {
 		line += " --fleet " + f.Name
 	}
+	for _, own := range ownedBy(file) {
+		line += fmt.Sprintf(" --%s %s", own.flag, shellQuoted(own.value))
+	}
 	return line
 }
 
-// startWorker starts a worker as a process on this machine. It ends with this process,
-// whatever becomes of it: its standard input ends then.
-func (b *bench) startWorker(number int, token loadgen.Secret) error {
-	self, err := os.Executable()
+// owned is a key that names something of the machine itself.
+type owned struct{ key, flag, value string }
+
+// ownedBy are the keys of a configuration that name variables and files: what a worker
+// reads of its machine is for its owner to say, and not for whoever holds the token.
+func ownedBy(f *config.File) []owned {
+	all := []owned{
+		{"target.api_key_env", "api-key-env", f.Target.APIKeyEnv}, {"target.api_key_file", "api-key-file", f.Target.APIKeyFile},
+		{"target.ca_file", "ca-file", f.Target.CAFile}, {"target.client_cert", "client-cert", f.Target.ClientCert},
+		{"target.client_key", "client-key", f.Target.ClientKey}, {"target.unix_socket", "unix-socket", f.Target.UnixSocket}, {"workload.path", "dataset-path", f.Workload.Path},
+	}
+	return slices.DeleteFunc(all, func(o owned) bool { return o.value == "" })
+}
+
+// shellQuoted is a word as a shell takes it.
+func shellQuoted(word string) string {
+	if !strings.ContainsFunc(word, func(r rune) bool {
+		return !strings.ContainsRune("-_./:=@%+,", r) && !unicode.IsLetter(r) && !unicode.IsDigit(r)
+	}) {
+		return word
+	}
+	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
+}
+
+// mostRestarts is how often a local worker that died is started again.
+const mostRestarts = 3
+
+// startWorker starts a worker as a process on this machine, and again where it dies: the
+// load that it had a part in is sent anew. It ends with this process, whatever becomes of
+// it: its standard input ends then.
+func (b *bench) startWorker(name string, token loadgen.Secret) error {
+	w, err := b.launch(name, token)
 	if err != nil {
 		return fmt.Errorf("no local worker could be started: %w", err)
 	}
-	name := fmt.Sprintf("local-%d", number)
-	cmd := exec.Command(self, "worker", "--join", b.fleet.Address(), "--name", name, "--fleet", b.file.Fleet.Name, "--leashed")
-	cmd.Env = append(os.Environ(), tokenVariable+"="+token.Reveal())
-	leash, err := cmd.StdinPipe()
-	if err != nil {
-		return err
-	}
-	said := &lastLines{}
-	cmd.Stderr = said
-	if err := cmd.Start(); err != nil {
-		return fmt.Errorf("no local worker could be started: %w", err)
-	}
-	ended := make(chan error, 1)
-	closing := make(chan struct{})
+	closing, ended := make(chan struct{}), make(chan struct{})
 	go func() {
-		err := cmd.Wait()
-		select {
-		case <-closing:
-		default:
-			b.notice("the local worker %s ended: %v: %s", name, err, said.text())
+		defer close(ended)
+		for restarts := 0; ; restarts++ {
+			select {
+			case err = <-w.ended:
+			case <-closing:
+				w.end()
+				return
+			}
+			if restarts == mostRestarts {
+				b.notice("the local worker %s ended: %v: %s; it was started again %d times and is not any more", name, err, w.said.text(), restarts)
+				return
+			}
+			b.notice("the local worker %s ended: %v: %s; starting it again", name, err, w.said.text())
+			if w, err = b.launch(name, token); err != nil {
+				b.notice("the local worker %s could not be started again: %v", name, err)
+				return
+			}
 		}
-		ended <- err
 	}()
 	b.onClose(func() {
 		close(closing)
-		leash.Close()
-		select {
-		case <-ended:
-		case <-time.After(5 * time.Second):
-			_ = cmd.Process.Kill() // it has ended if that fails
-		}
+		<-ended
 	})
 	return nil
+}
+
+// process is a worker on this machine.
+type process struct {
+	cmd   *exec.Cmd
+	leash io.Closer // it ends when this is closed
+	said  *lastLines
+	ended chan error
+}
+
+func (b *bench) launch(name string, token loadgen.Secret) (*process, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	p := &process{
+		cmd:  exec.Command(self, "worker", "--join", b.fleet.Address(), "--name", name, "--fleet", b.file.Fleet.Name, "--leashed"),
+		said: &lastLines{}, ended: make(chan error, 1),
+	}
+	p.cmd.Env, p.cmd.Stderr = append(os.Environ(), tokenVariable+"="+token.Reveal()), p.said
+	if p.leash, err = p.cmd.StdinPipe(); err != nil {
+		return nil, err
+	}
+	if err := p.cmd.Start(); err != nil {
+		return nil, err
+	}
+	go func() { p.ended <- p.cmd.Wait() }()
+	return p, nil
+}
+
+// end asks the worker to end, and makes it.
+func (p *process) end() {
+	p.leash.Close()
+	select {
+	case <-p.ended:
+	case <-time.After(5 * time.Second):
+		_ = p.cmd.Process.Kill() // it has ended if that fails
+	}
 }
 
 // lastLines keeps the end of what a process says.

@@ -22,11 +22,12 @@ import (
 	"github.com/capfind/capfind/loadgen/api"
 	"github.com/capfind/capfind/loadgen/probe"
 	"github.com/capfind/capfind/loadgen/prompt"
+	"github.com/capfind/capfind/loadgen/selftest"
 )
 
 // workerKeys are the keys of the target that a worker has of its own: secrets and files
 // are those of its machine.
-var workerKeys = []flags.Section{"target.headers", "target.api_key_env", "target.api_key_file", "target.ca_file", "target.client_cert", "target.client_key", "workload.path"}
+var workerKeys = []flags.Section{"target.headers", "target.api_key_env", "target.api_key_file", "target.ca_file", "target.client_cert", "target.client_key", "target.unix_socket", "workload.path"}
 
 func (a *app) workerCommand() *cli.Command {
 	return &cli.Command{
@@ -69,7 +70,7 @@ func (a *app) workerAction(c *cli.Context) error {
 	} else {
 		defer context.AfterFunc(a.interrupt.asked, cancel)()
 	}
-	w := &workplace{app: a, own: own, allowed: c.StringSlice("allow-target")}
+	w := &workplace{app: a, own: own, trusting: c.Bool("leashed"), allowed: c.StringSlice("allow-target")}
 	defer w.leave()
 	err = fleet.Work(ctx, fleet.WorkerConfig{
 		Name: workerName(c.String("name")), Fleet: c.String("fleet"), URL: c.String("join"), Token: loadgen.Secret(os.Getenv(tokenVariable)),
@@ -107,9 +108,10 @@ func workerName(given string) string {
 // workplace makes a worker ready for one deciding process after the other.
 type workplace struct {
 	*app
-	own     []config.Override
-	allowed []string
-	bench   *bench // as made ready last; nil: not yet
+	own      []config.Override
+	allowed  []string
+	trusting bool   // the deciding process is the one that started this one
+	bench    *bench // as made ready last; nil: not yet
 }
 
 func (w *workplace) leave() {
@@ -122,16 +124,54 @@ func (w *workplace) leave() {
 // prepare makes the client that sends what the deciding process would. It asks the target
 // itself whether it can be reached from here, with the key that is known here: a machine
 // that cannot must not count as a server that fails.
-func (w *workplace) prepare(ctx context.Context, setup []byte) (fleet.Generator, error) {
+func (w *workplace) prepare(ctx context.Context, setup []byte) (g fleet.Generator, speed float64, err error) {
 	w.leave()
 	var s fleetSetup
 	if err := json.Unmarshal(setup, &s); err != nil {
-		return nil, fmt.Errorf("what the deciding process sent cannot be read: %w", err)
+		return nil, 0, fmt.Errorf("what the deciding process sent cannot be read: %w", err)
 	}
-	f, err := config.Read(config.Input{Path: "-", Stdin: strings.NewReader(s.Config), Overrides: w.own})
+	f, err := w.read(s.Config)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
+	if g, err = w.client(ctx, f, &s); err == nil && f.Fleet.Shares == config.MeasuredShares {
+		speed, err = selftest.Speed(ctx)
+	}
+	return g, speed, err
+}
+
+// read reads the deciding process's configuration. It refuses one that names variables or
+// files of this machine which its owner has not named: who holds the fleet's token may
+// order loads, and must not be able to have sent to him what this machine keeps.
+func (w *workplace) read(text string) (*config.File, error) {
+	refused := ""
+	lookup := func(name string) (string, bool) {
+		if w.trusting || slices.ContainsFunc(w.own, func(o config.Override) bool {
+			return o.Key == "target.api_key_env" && o.Value == name || strings.Contains(o.Value, "${"+name+"}")
+		}) {
+			return os.LookupEnv(name)
+		}
+		refused = name
+		return "", false
+	}
+	f, err := config.Read(config.Input{Path: "-", Stdin: strings.NewReader(text), Overrides: w.own, LookupEnv: lookup})
+	if refused != "" {
+		return nil, fmt.Errorf("the deciding process wants the variable %s of this machine: allow it by starting this worker with --api-key-env %s, or with a --header that has it", refused, refused)
+	}
+	if err != nil || w.trusting {
+		return f, err
+	}
+	for _, o := range ownedBy(f) {
+		if !slices.ContainsFunc(w.own, func(own config.Override) bool { return own.Key == o.key }) {
+			return nil, fmt.Errorf("%s is %s where the deciding process runs, and that would be read here: allow it by starting this worker with --%s %s, or another of its own",
+				o.key, o.value, o.flag, shellQuoted(o.value))
+		}
+	}
+	return f, nil
+}
+
+// client makes the client that a configuration asks for.
+func (w *workplace) client(ctx context.Context, f *config.File, s *fleetSetup) (_ fleet.Generator, err error) {
 	f.Target.Simulator, f.Target.BaseURL, f.Target.API = nil, s.BaseURL, s.API
 	if err := w.allow(ctx, s.BaseURL); err != nil {
 		return nil, err

@@ -107,8 +107,15 @@ type Fleet struct {
 	Listen       string        `yaml:"listen,omitempty"`        // where workers join: address and port of the NATS server that is started for them
 	NATSURL      string        `yaml:"nats_url,omitempty"`      // a NATS cluster with JetStream, in place of a server started for the run
 	Name         string        `yaml:"name,omitempty"`          // tells several fleets on one cluster apart
+	Shares       string        `yaml:"shares,omitempty"`        // even, or measured: by what each worker can drive, which takes it five seconds when it joins
 	JoinTimeout  time.Duration `yaml:"join_timeout"`            // how long workers are waited for, at the start and when one is lost
 }
+
+// How a load is shared among the workers of a fleet.
+const (
+	EvenShares     = "even"
+	MeasuredShares = "measured"
+)
 
 // Web says whether and where a page shows the measurement as it goes.
 type Web struct {
@@ -129,6 +136,6 @@ func Default() *File {
 		Telemetry: Telemetry{Interval: time.Second},
 		Output:    Output{Dir: "results"},
 		Report:    Report{Language: "en"},
-		Fleet:     Fleet{Listen: ":4222", Name: "fleet", JoinTimeout: 2 * time.Minute},
+		Fleet:     Fleet{Listen: ":4222", Name: "fleet", Shares: EvenShares, JoinTimeout: 2 * time.Minute},
 	}
 }

@@ -153,6 +153,7 @@ var choices = map[string][]string{
 	"stop.ttft_statistic": statistics,
 	"replay.speedup":      {string(sweep.Closer), string(sweep.MoreSessions)},
 	"report.language":     {"en", "zh"},
+	"fleet.shares":        {EvenShares, MeasuredShares},
 }
 
 var statistics = []string{"mean", "p50", "p90", "p95", "p99"}

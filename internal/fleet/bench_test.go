@@ -36,7 +36,9 @@ func BenchmarkIntake(b *testing.B) {
 	}
 	for i := range 4 {
 		go Work(b.Context(), WorkerConfig{Name: fmt.Sprintf("w%d", i), URL: h.Address(), Token: token,
-			Prepare: func(context.Context, []byte) (Generator, error) { return loadgen.NewEngine(instant{gaps}), nil }})
+			Prepare: func(context.Context, []byte) (Generator, float64, error) {
+				return loadgen.NewEngine(instant{gaps}), 0, nil
+			}})
 	}
 	if err := h.Gather(b.Context()); err != nil {
 		b.Fatal(err)

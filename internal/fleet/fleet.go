@@ -68,6 +68,7 @@ type here struct{ Hub string }
 type beat struct {
 	Ready          string // the hub whose setup it has made itself ready for
 	Failed         string // why it could not
+	Speed          float64
 	Order          string // in hand; empty for none
 	Sent, InFlight int64
 }

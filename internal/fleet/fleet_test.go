@@ -77,11 +77,11 @@ func open(t *testing.T, workers int, set func(*Config)) *bed {
 func (b *bed) join(name string, set func(*WorkerConfig)) (kill func()) {
 	b.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	c := WorkerConfig{Name: name, URL: b.hub.Address(), Token: token, Prepare: func(_ context.Context, setup []byte) (Generator, error) {
+	c := WorkerConfig{Name: name, URL: b.hub.Address(), Token: token, Prepare: func(_ context.Context, setup []byte) (Generator, float64, error) {
 		if string(setup) != "setup" {
-			return nil, fmt.Errorf("setup %q", setup)
+			return nil, 0, fmt.Errorf("setup %q", setup)
 		}
-		return loadgen.NewEngine(served{5 * time.Millisecond}), nil
+		return loadgen.NewEngine(served{5 * time.Millisecond}), 0, nil
 	}}
 	if set != nil {
 		set(&c)
@@ -277,7 +277,9 @@ func TestFleetThatIsNotComplete(t *testing.T) {
 	b := open(t, 3, func(c *Config) { c.JoinTimeout = 3 * time.Second })
 	b.join("a", nil)
 	b.join("b", func(c *WorkerConfig) {
-		c.Prepare = func(context.Context, []byte) (Generator, error) { return nil, errors.New("no way to the target") }
+		c.Prepare = func(context.Context, []byte) (Generator, float64, error) {
+			return nil, 0, errors.New("no way to the target")
+		}
 	})
 	_, err := b.hub.Run(t.Context(), loadgen.Load{Concurrency: 4, Requests: 40})
 	if err == nil || !strings.Contains(err.Error(), "only 1 of 3 workers") || !strings.Contains(err.Error(), "b cannot: no way to the target") {
@@ -339,6 +341,53 @@ func TestWorkerKeepsItsBound(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	b.run(loadgen.Load{Concurrency: 10, Requests: 100})
+}
+
+// Shares go by what workers can drive where that was asked for, less for one that was
+// relieved, and never above what one takes.
+func TestUnevenShares(t *testing.T) {
+	t.Parallel()
+	b := open(t, 3, func(c *Config) { c.Measured = true })
+	for name, speed := range map[string]float64{"a": 600, "b": 100, "c": 100} {
+		b.join(name, func(c *WorkerConfig) {
+			c.MaxStreams = 12
+			c.Prepare = func(context.Context, []byte) (Generator, float64, error) {
+				return loadgen.NewEngine(served{5 * time.Millisecond}), speed, nil
+			}
+		})
+	}
+	slots := func(n int) string {
+		r := b.run(loadgen.Load{Concurrency: n, Requests: 4 * n})
+		slices.SortFunc(r.Parts, func(x, y loadgen.Part) int { return strings.Compare(x.Worker, y.Worker) })
+		out := ""
+		for _, p := range r.Parts {
+			out += fmt.Sprintf("%s%d ", p.Worker, p.Concurrency)
+		}
+		return out
+	}
+	check := func(n int, want string) {
+		t.Helper()
+		if got := slots(n); got != want {
+			t.Errorf("%d in flight are shared as %s, want %s", n, got, want)
+		}
+	}
+	check(8, "a6 b1 c1 ")
+	check(20, "a12 b4 c4 ")
+	relieve := func(want bool, names ...string) {
+		t.Helper()
+		if got := b.hub.Relieve(names); got != want {
+			t.Errorf("relieving %v: %t", names, got)
+		}
+	}
+	relieve(true, "a")
+	check(10, "a6 b2 c2 ")
+	for range mostRelieved {
+		relieve(true, "a")
+	}
+	relieve(false, "a") // has nothing any more
+	check(10, "b5 c5 ")
+	check(30, "a6 b12 c12 ") // but where the others are full
+	relieve(false, "a", "b", "c")
 }
 
 // The deciding process is started again: workers go over to it.

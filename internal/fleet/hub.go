@@ -30,6 +30,7 @@ type Config struct {
 	Token       loadgen.Secret // that workers join with
 	Workers     int            // that a load is sent by
 	JoinTimeout time.Duration  // how long they are waited for
+	Measured    bool           // shares by the speeds that workers say, and not even ones
 	Version     string         // of this program: others may not join
 	Notice      func(text string)
 
@@ -66,6 +67,7 @@ type member struct {
 	beat     beat
 	clock    offset
 	lost     bool // told so
+	relieved int  // how often it was relieved
 }
 
 // Open starts the hub, and the server where there is none. setup is what a worker is

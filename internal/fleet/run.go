@@ -90,14 +90,13 @@ func (h *Hub) Run(ctx context.Context, load loadgen.Load) (loadgen.Run, error) {
 // place cuts the load and gives out the shares.
 func (h *Hub) place(ctx context.Context, load *loadgen.Load) (*collection, error) {
 	who, _ := h.ready()
-	loads, number := load.Split(len(who))
+	loads, number, err := load.Split(h.weigh(who))
+	if err != nil {
+		return nil, fmt.Errorf("%w: more --workers are needed, or a higher --max-streams of theirs", err)
+	}
 	c := &collection{number: number, load: load, batches: make(chan batch, 64), woken: make(chan struct{}, 1)}
-	for k, share := range loads {
-		if most := who[k].MaxStreams; most > 0 && share.Concurrency > most {
-			return nil, fmt.Errorf("worker %s takes at most %d requests in flight (its --max-streams), and its share of %d is %d: more --workers are needed, or a higher bound",
-				who[k].Name, most, load.Concurrency, share.Concurrency)
-		}
-		c.parts = append(c.parts, &part{worker: who[k].Name, load: share, got: map[int]bool{}})
+	for _, share := range loads {
+		c.parts = append(c.parts, &part{worker: who[share.Share.Machine].Name, load: share, got: map[int]bool{}})
 	}
 	if err := h.synchronize(ctx, c); err != nil {
 		return nil, err

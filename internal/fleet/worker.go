@@ -26,8 +26,8 @@ type WorkerConfig struct {
 	Version    string
 	Notice     func(text string)
 	// Prepare makes ready to send requests as the hub's setup says; its error is told to
-	// the hub.
-	Prepare func(ctx context.Context, setup []byte) (Generator, error)
+	// the hub. The speed, where it was to be measured, is told against those of others.
+	Prepare func(ctx context.Context, setup []byte) (g Generator, speed float64, err error)
 	// Wait is how long a worker stays without a hub; 0: for good.
 	Wait time.Duration
 
@@ -47,6 +47,7 @@ type worker struct {
 	failed   string
 	heard    time.Time // when there was last a hub
 	engine   Generator
+	speed    float64
 	order    string
 	progress *loadgen.Progress
 	halt     func(drain bool)
@@ -202,13 +203,13 @@ func (w *worker) join(ctx context.Context, hub string) {
 		return
 	}
 	w.notice("joined; making ready")
-	engine, err := w.Prepare(ctx, answer.Setup)
+	engine, speed, err := w.Prepare(ctx, answer.Setup)
 	if err == nil {
 		err = w.takeOrders(ctx)
 	}
 	w.mu.Lock()
 	if w.hub == hub {
-		w.ready, w.engine = hub, engine
+		w.ready, w.engine, w.speed = hub, engine, speed
 		if err != nil {
 			w.failed = err.Error()
 		}
@@ -244,7 +245,7 @@ func (w *worker) takeOrders(ctx context.Context) error {
 // sayBeat tells the hub that this worker is alive.
 func (w *worker) sayBeat() {
 	w.mu.Lock()
-	b := beat{Ready: w.ready, Failed: w.failed, Order: w.order}
+	b := beat{Ready: w.ready, Failed: w.failed, Speed: w.speed, Order: w.order}
 	if w.progress != nil {
 		b.Sent, b.InFlight = w.progress.Sent.Load(), w.progress.InFlight.Load()
 	}

@@ -57,6 +57,9 @@ type Worker struct {
 // Crew is a Generator that can tell its workers apart.
 type Crew interface {
 	Workers() []Worker
+	// Relieve gives workers less of the loads that follow, and reports whether it could:
+	// others must be there who have more.
+	Relieve(names []string) bool
 }
 
 // Observer hears what a controller does, from one goroutine at a time.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/capfind/capfind/analysis"
@@ -15,12 +16,16 @@ import (
 // part of it.
 const mostHoles = 5
 
+// mostReliefs is how often a load is sent again because one of the machines that send it
+// was the limit.
+const mostReliefs = 3
+
 // measure runs an order as often as it takes and judges it. A step beside an error was
 // measured all the same: it is one that was cut short and is worth keeping, or the
 // last before the server went away.
 func (s *session) measure(ctx context.Context, o *sweep.Order) (*analysis.Step, []loadgen.Run, error) {
 	var runs []loadgen.Run // those that count
-	got, holes := sweep.Runs{}, 0
+	got, holes, reliefs := sweep.Runs{}, 0, 0
 	for next := o; ; {
 		a, err := s.run(ctx, next, got.Made+got.Stalled+1)
 		if err != nil {
@@ -44,6 +49,11 @@ func (s *session) measure(ctx context.Context, o *sweep.Order) (*analysis.Step, 
 		if errors.Is(gone, errInterrupted) {
 			return nil, nil, gone
 		}
+		if gone == nil && !outage && reliefs < mostReliefs && s.relieve(o, &step) {
+			reliefs++
+			runs = runs[:len(runs)-1]
+			continue
+		}
 		got.Step, got.Outage = &step, outage
 		got.Made++
 		again, drop := o.Again(got)
@@ -59,6 +69,28 @@ func (s *session) measure(ctx context.Context, o *sweep.Order) (*analysis.Step, 
 		s.sayAgain(&step, got, drop)
 		next = again
 	}
+}
+
+// relieve gives the machines less that were the limit of a load while others were not, and
+// reports whether the load is to be sent again for that. A load that goes on for hours is
+// not.
+func (s *session) relieve(o *sweep.Order, step *analysis.Step) bool {
+	crew, ok := s.Generator.(Crew)
+	if !ok || o.Slice > 0 {
+		return false
+	}
+	var names []string
+	why := ""
+	for _, w := range step.Workers {
+		if len(w.Limits) > 0 {
+			names, why = append(names, w.Name), w.Limits[0]
+		}
+	}
+	if len(names) == 0 || len(names) == len(step.Workers) || !crew.Relieve(names) {
+		return false
+	}
+	s.warn("worker %s was the limit at %d in flight (%s): it has less from here on, and the load is sent again", strings.Join(names, ", "), o.Concurrency, why)
+	return true
 }
 
 // sayAgain tells why a step is run once more.
