@@ -91,12 +91,19 @@ def measure(kind, case, repeats):
         if case.by == "ttft":
             threshold = thresholds.get(case.like) or rounded(sum(brute.run(case.near, keep=False)["ttft"] for _ in range(2)) / 2)
             thresholds[case.key] = threshold
-        grid = sorted({max(1, round(case.near * g)) for g in case.grid})
-        before = brute.passes(grid, (repeats + 1) // 2)
+        grid, passes = first_pass(brute, case, threshold)
+        passes += brute.passes(grid, (repeats + 1) // 2 - 1)
         found = finder.run("sweep", engine, config_of(case, threshold), f"{kind.name}-{case.key}")
-        passes = before + brute.passes(grid, repeats // 2)
-        enclose(brute, case, passes, threshold)
-        return row(kind, case, threshold, passes, found)
+        return row(kind, case, threshold, passes + brute.passes(grid, repeats // 2), found)
+
+
+def first_pass(brute, case, threshold):
+    """The grid of a case, wide enough for two ends, and the pass that showed it."""
+    grid = sorted({max(1, round(case.near * g)) for g in case.grid})
+    if case.by == "throughput_gain":
+        return grid, brute.passes(grid, 1)
+    grid, runs = truth.enclosing(brute.run, grid, holds_of(case, threshold))
+    return grid, [runs]
 
 
 def measure_cold(kind, case, repeats):
@@ -107,27 +114,9 @@ def measure_cold(kind, case, repeats):
         found = finder.run("sweep", engine, config_of(case, threshold), f"{kind.name}-{case.key}")
         with truth.Brute(engine, plan_of(case)) as brute:
             brute.run(max(1, case.near // 2), 20, keep=False)
-            passes = brute.passes(sorted({max(1, round(case.near * g)) for g in case.grid}), repeats)
-            enclose(brute, case, passes, threshold)
+            grid, passes = first_pass(brute, case, threshold)
+            passes += brute.passes(grid, repeats - 1)
         return row(kind, case, threshold, passes, found)
-
-
-def enclose(brute, case, passes, threshold):
-    """A truth outside the grid is looked for with more points, at most four times."""
-    if case.by == "throughput_gain":
-        return
-    for _ in range(4):
-        low, high = truth.spread(passes, holds_of(case, threshold))
-        ns = [r["n"] for r in passes[0]]
-        if low is None and ns[0] > 1:
-            n = max(1, ns[0] * 2 // 3)
-        elif high is None and ns[-1] < 4 * case.near:
-            n = math.ceil(ns[-1] * 1.4)
-        else:
-            return
-        for p in passes:
-            p.append(brute.run(n))
-            p.sort(key=lambda r: r["n"])
 
 
 def row(kind, case, threshold, passes, found):
@@ -138,7 +127,7 @@ def row(kind, case, threshold, passes, found):
     claimed = found.interval()
     cause = (found.result.get("bottleneck") or {})
     out = base_row(kind, case.key, case.question.format(T=f"{(threshold or 0) * 1e3:.0f} ms"), found)
-    out.update(truth=text_of(low, high), answer=answer_of(found), verdict=judge((low, high), claimed), cause=cause.get("kind", ""), why=cause.get("sentence", ""),
+    out.update(truth=text_of(low, high), answer=answer_of(found), verdict=truth.judge((low, high), claimed), cause=cause.get("kind", ""), why=cause.get("sentence", ""),
                cause_right=cause.get("kind") in case.causes, wanted_causes=list(case.causes), passes=passes, flags=case.options, threshold=threshold)
     if case.check:
         note, right = case.check(passes, found)
@@ -154,18 +143,6 @@ def base_row(kind, key, question, found=None):
         out.update(requests=found.requests(), seconds=found.seconds, cpu=found.cpu, exit=found.code, steps=found.steps(), sentence=found.result.get("sentence", ""),
                    crashes=[c["sentence"] for c in found.result.get("crashes") or []], warnings=found.result.get("warnings") or [], stderr=found.stderr.splitlines()[-6:])
     return out
-
-
-def judge(truth_interval, claimed):
-    """Right where the truth's own spread overlaps what is claimed, wrong where it does not, none where nothing is claimed."""
-    if claimed is None:
-        return "none"
-    low, high = truth_interval
-    if low is None and high is None:
-        return "no truth"
-    low, high = low if low is not None else 0, high if high is not None else math.inf
-    claimed_high = claimed[1] if claimed[1] is not None else math.inf
-    return "right" if low <= claimed_high and claimed[0] <= high else "wrong"
 
 
 def text_of(low, high):
@@ -253,7 +230,9 @@ def killed(kind, name, case, repeats, back):
     with servers.shared(kind, case.options) as engine, truth.Brute(engine, plan_of(case)) as brute:
         brute.run(case.near // 2, 20, keep=False)
         threshold = rounded(brute.run(case.near, keep=False)["ttft"])
-        passes = brute.passes(sorted({max(1, round(case.near * g)) for g in case.grid}), repeats) if back else []
+        if back:
+            grid, passes = first_pass(brute, case, threshold)
+            passes += brute.passes(grid, (repeats + 1) // 2 - 1)
         config = config_of(case, threshold)
         config["stop"]["min_success_rate"] = 0.95
         config["sweep"]["recover_wait"] = "2m" if back else "8s"
@@ -270,9 +249,9 @@ def killed(kind, name, case, repeats, back):
         crashed = bool(found.result.get("crashes"))
         if back:
             engine.wait_ready()
-            enclose(brute, case, passes, threshold)
+            passes += brute.passes(grid, repeats // 2)
             low, high = truth.spread(passes, holds_of(case, threshold), "ttft", threshold)
-            out.update(truth=text_of(low, high) + ", and a crash", answer=answer_of(found) + (", and a crash" if crashed else ""), verdict=judge((low, high), found.interval()))
+            out.update(truth=text_of(low, high) + ", and a crash", answer=answer_of(found) + (", and a crash" if crashed else ""), verdict=truth.judge((low, high), found.interval()), passes=passes)
             if not crashed:
                 out["verdict"] = "wrong"
         else:

@@ -63,8 +63,8 @@ def engine(a):
             known.keep({**rows[-1], "version": version, "repeats": repeats})
     finally:
         servers.release()
-    table_of = [known.rows[k] for k in listed if k in known.rows] if a.docs else rows
-    text = f"{table.stamp(version, repeats)}\n\n{table.markdown(table_of)}\n\n{table.tally(table_of)}."
+    table_of = [known.page[k] for k in listed if k in known.page] if a.docs else rows
+    text = f"{table.stamp(version, repeats, table_of)}\n\n{table.markdown(table_of)}\n\n{table.tally(table_of)}."
     print(text)
     print(f"{time.monotonic() - began:.0f} s; every run in {install.CACHE}", file=sys.stderr)
     if a.docs:
@@ -73,18 +73,19 @@ def engine(a):
 
 
 class Results:
-    """The last row of each case, kept after each: a run that is cut short loses nothing, and one
-    with --case and --docs renews a row of the page's table. A run of all of them begins anew."""
+    """The last row of each case. All that is known of it is kept in a file of its own after each; a run
+    with --case and --docs renews rows of the page's table, and a run of all of them begins anew."""
 
     def __init__(self, a):
         self.path = install.CACHE / "results" / f"{a.what}.json"
         self.path.parent.mkdir(exist_ok=True)
-        old = json.loads(self.path.read_text()) if self.path.exists() else []
-        self.rows = {r["case"]: r for r in old} if a.case or a.short else {}
-        cases.thresholds.update({k: r["threshold"] for k, r in self.rows.items() if r.get("threshold")})
+        old = {r["case"]: r for r in json.loads(self.path.read_text())} if self.path.exists() else {}
+        cases.thresholds.update({k: r["threshold"] for k, r in old.items() if r.get("threshold")})
+        self.rows = old if a.case or a.short else {}
+        self.page = table.rows_of(a.docs, a.what) if a.docs and self.rows is old else {}
 
     def keep(self, row):
-        self.rows[row["case"]] = row
+        self.rows[row["case"]] = self.page[row["case"]] = row
         self.path.write_text(json.dumps(list(self.rows.values()), indent=1))
 
 
@@ -97,8 +98,10 @@ def attempt(kind, case, key, repeats):
     print(f"  {kind.name} {key} ...", file=sys.stderr, flush=True)
     try:
         if isinstance(case, cases.Limit):
-            return cases.measure(kind, case, repeats)
-        return case(kind, repeats)
+            row = cases.measure(kind, case, repeats)
+        else:
+            row = case(kind, repeats)
+        return {**row, "noise": table.noise(row.get("passes") or [])}
     except install.Unavailable:
         raise
     except Exception as e:

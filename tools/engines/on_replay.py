@@ -110,18 +110,12 @@ def recorded(path, rate, requests):
     path.write_text("".join(json.dumps(l) + "\n" for l in lines))
 
 
-def fewest_misplaced(runs, holds):
-    """Between which speeds of a pass the answer lies: a pass may waver."""
-    held = [holds(r) for r in runs]
-    cut = min(range(len(runs) + 1), key=lambda c: sum(not h for h in held[:c]) + sum(held[c:]))
-    return (runs[cut - 1]["speed"] if cut else None, runs[cut]["speed"] if cut < len(runs) else None)
-
-
 def headroom(kind, name, repeats):
     """How many times recorded traffic fits: by brute force at speeds around the place, and by capfind."""
     import cases
     import finder
     import install
+    import truth
     path = install.CACHE / "recorded.jsonl"
     recorded(path, 1, 120)
     with kind({"n_parallel": 4}) as engine, Asked(engine, {"trace": str(path)}) as client:
@@ -132,21 +126,21 @@ def headroom(kind, name, repeats):
         alone = client.ask(speed=0.5)["p95"]
         slo = cases.rounded(max(4 * alone, 0.1))
         holds = lambda r: r["success"] >= 0.95 and r["p95"] is not None and r["p95"] <= slo
+        at = lambda speed: {**client.ask(speed=speed), "n": speed}
         middle = 1.0
-        while holds(client.ask(speed=middle)):
+        while holds(at(middle)) or holds(at(middle)):  # a single run that stalled says nothing
             middle *= 1.3
-        grid = [round(middle * 1.08 ** k, 3) for k in range(-6, 3)]
-        passes = [[client.ask(speed=s) for s in grid] for _ in range((repeats + 1) // 2)]
+        grid, runs = truth.enclosing(at, [round(middle * 1.1 ** k, 3) for k in range(-8, 4)], holds)
+        passes = [runs, *truth.passes(at, grid, (repeats + 1) // 2 - 1)]
         config = {"target": {"api": "openai-completions"}, "stop": {**cases.NO_RULES, "min_success_rate": 0.95, "slo": [{"metric": "ttft", "statistic": "p95", "max": f"{slo * 1e3:.0f}ms"}]}}
         found = finder.run(["replay", str(path)], engine, config, f"{kind.name}-{name}")
-        passes += [sorted((client.ask(speed=s) for s in grid[::-1]), key=lambda r: r["speed"]) for _ in range(repeats // 2)]
-        ends = [fewest_misplaced(p, holds) for p in passes]
-        low, high = (None if any(e[k] is None for e in ends) else f(e[k] for e in ends) for k, f in ((0, min), (1, max)))
+        passes += truth.passes(at, grid, repeats // 2)
+        low, high = truth.spread(passes, holds, whole=False)
         out = cases.base_row(kind, name, f"how many times 120 recorded requests fit: p95 TTFT ≤ {slo * 1e3:.0f} ms", found)
         h = found.result.get("headroom") or {}
         claimed = (h["low"], h["high"]) if h.get("speed") is not None else None
         out.update(truth=cases.text_of(low, high), answer=f"{h['speed']:.3g} ({h['low']:.3g}-{h['high']:.3g})" if claimed else found.result.get("verdict", f"exit {found.code}"),
-                   verdict=cases.judge((low, high), claimed), passes=passes, flags={"n_parallel": 4},
+                   verdict=truth.judge((low, high), claimed), passes=passes, flags={"n_parallel": 4},
                    note=f"{len(found.result.get('steps') or [])} runs; the brute-force client at most {max(r['late'] for p in passes for r in p) * 1e3:.0f} ms late (p99)")
         return out
 
@@ -161,17 +155,17 @@ def embeddings(kind, name, repeats):
         client.ask(n=2, requests=20)
         near = 8
         limit = cases.rounded(client.ask(n=near, requests=80)["e2e"])
-        grid = [4, 6, 7, 8, 9, 10, 13]
-        run = lambda: [client.ask(n=n, requests=8 * n) for n in grid]
-        passes = [run() for _ in range((repeats + 1) // 2)]
+        run = lambda n: client.ask(n=n, requests=8 * n)
+        grid, runs = truth.enclosing(run, [4, 6, 7, 8, 9, 10, 13], lambda r: r["e2e"] <= limit)
+        passes = [runs, *truth.passes(run, grid, (repeats + 1) // 2 - 1)]
         config = {"target": {"api": "openai-embeddings"}, "workload": workload, "sweep": {"concurrency": [1, 2, 4, 8, 16, 32]},
                   "stop": {**cases.NO_RULES, "min_success_rate": 0.95, "slo": [{"metric": "e2e", "max": f"{limit * 1e3:.0f}ms"}]}}
         found = finder.run("sweep", engine, config, f"{kind.name}-{name}")
-        passes += [run() for _ in range(repeats // 2)]
+        passes += truth.passes(run, grid, repeats // 2)
         low, high = truth.spread(passes, lambda r: r["e2e"] <= limit, "e2e", limit)
         out = cases.base_row(kind, name, f"embeddings of 2 texts a request: mean response time ≤ {limit * 1e3:.0f} ms", found)
         xs = [r["x"] for p in passes for r in p if r["n"] == near]
-        out.update(truth=cases.text_of(low, high), answer=cases.answer_of(found), verdict=cases.judge((low, high), found.interval()), passes=passes, flags=options,
+        out.update(truth=cases.text_of(low, high), answer=cases.answer_of(found), verdict=truth.judge((low, high), found.interval()), passes=passes, flags=options,
                    note=f"{min(xs):.3g}-{max(xs):.3g} requests/s at {near} in flight by brute force")
         return out
 

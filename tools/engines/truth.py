@@ -42,37 +42,84 @@ class Brute:
         return got
 
     def passes(self, grid, repeats):
-        """Every N once up, once down and so on; a list of runs per pass, in the order of N."""
-        out = []
-        for k in range(repeats):
-            order = grid if k % 2 == 0 else grid[::-1]
-            out.append(sorted((self.run(n) for n in order), key=lambda r: r["n"]))
-        return out
+        return passes(self.run, grid, repeats)
 
 
-def crossing(runs, holds, value=None, threshold=None):
-    """The largest whole N that holds, by one pass over the grid. Between the last N
+def passes(run, grid, repeats):
+    """Every N once down, once up and so on; a list of runs per pass, in the order of N."""
+    out = []
+    for k in range(repeats):
+        runs = [run(n) for n in (grid[::-1] if k % 2 == 0 else grid)]
+        out.append(runs[::-1] if k % 2 == 0 else runs)
+    return out
+
+
+def enclosing(run, grid, holds, least=1, tries=5):
+    """The first pass over the grid, which grows by two points at a time until two of them hold and two
+    do not, so that the truth of this pass and of the others has two ends. All passes then ask the same
+    N in turn: points that are asked later, and all at once, would share what disturbs that moment."""
+    runs = [run(n) for n in grid]
+    for _ in range(tries):
+        cut = least_misplaced([holds(r) for r in runs])
+        if cut < 2 and grid[0] > least:
+            more = sorted({max(least, less(grid[0], k)) for k in (1, 2)})
+            grid, runs = more + grid, [run(n) for n in more] + runs
+        elif cut > len(runs) - 2:
+            more = [larger(grid[-1], k) for k in (1, 2)]
+            grid, runs = grid + more, runs + [run(n) for n in more]
+        else:
+            break
+    return grid, runs
+
+
+def less(n, k):
+    """k steps of a quarter below; a whole number of requests stays one."""
+    return n * 2 // (2 + k) if isinstance(n, int) else round(n / 1.25 ** k, 3)
+
+
+def larger(n, k):
+    return n + math.ceil(0.25 * k * n) if isinstance(n, int) else round(n * 1.25 ** k, 3)
+
+
+def judge(interval, claimed):
+    """Right where the truth's own spread overlaps what is claimed, wrong where it does not, none where
+    nothing is claimed. Where the truth has no end on a side, what is claimed inside of it proves
+    nothing: no truth, unless the claim has no end on that side either."""
+    if claimed is None:
+        return "none"
+    low, high = interval
+    if low is not None and claimed[1] is not None and claimed[1] < low or high is not None and claimed[0] > high:
+        return "wrong"
+    if low is None and claimed[0] or high is None and claimed[1] is not None:
+        return "no truth"
+    return "right"
+
+
+def least_misplaced(held):
+    """How many of a pass's points lie below its crossing: a pass that wavers has it where the fewest of
+    them are on the wrong side."""
+    return min(range(len(held) + 1), key=lambda c: sum(not h for h in held[:c]) + sum(held[c:]))
+
+
+def crossing(runs, holds, value=None, threshold=None, whole=True):
+    """The largest N that holds, a whole number or any, by one pass over the grid. Between the last N
     that holds and the first after it that does not, a straight line says where the
     value meets the threshold. None at an end that the grid does not enclose."""
-    held = [holds(r) for r in runs]
-    if all(held) or not any(held):
-        return (runs[-1]["n"], None) if all(held) else (None, runs[0]["n"])
-    # A pass that wavers has its crossing where most of it agrees: as many misplaced as possible least.
-    cut = min(range(len(runs) + 1), key=lambda c: sum(not h for h in held[:c]) + sum(held[c:]))
+    cut = least_misplaced([holds(r) for r in runs])
     if cut == 0:
-        return (None, runs[0]["n"])
+        return (0, 0) if whole and runs[0]["n"] == 1 else (None, runs[0]["n"])
     if cut == len(runs):
         return (runs[-1]["n"], None)
     a, b = runs[cut - 1], runs[cut]
     if value is None or a[value] is None or b[value] is None or not a[value] <= threshold < b[value]:
-        return a["n"], b["n"] - 1
+        return a["n"], b["n"] - 1 if whole else b["n"]
     at = a["n"] + (b["n"] - a["n"]) * (threshold - a[value]) / (b[value] - a[value])
     return math.floor(at), math.floor(at)
 
 
-def spread(passes, holds, value=None, threshold=None):
+def spread(passes, holds, value=None, threshold=None, whole=True):
     """The smallest and the largest of the passes' answers; None at an open end."""
-    ends = [crossing(p, holds, value, threshold) for p in passes]
+    ends = [crossing(p, holds, value, threshold, whole) for p in passes]
     lows, highs = [a for a, _ in ends], [b for _, b in ends]
     return (None if None in lows else min(lows)), (None if None in highs else max(highs))
 
