@@ -394,6 +394,6 @@ func (b *bench) controller() *control.Controller {
 	return &control.Controller{
 		Generator: generator, Config: f.Sweep, Workload: workload(f), Seed: f.Workload.Seed,
 		Observer: b.observer(), Journal: b.store, Telemetry: b.scraper, Health: b.found,
-		Drain: b.interrupt.requested(), Result: b.result,
+		Drain: b.interrupt.requested(), Result: b.result, Response: b.found.Decoding,
 	}
 }

@@ -63,6 +63,9 @@ func (f *finder) learn(a *reply) {
 	f.HoldsOutput = a.tokens.Usage && a.tokens.Tokens == f.warmUp.OutputTokens
 	f.counted, f.answer = a.promptTokens, a
 	f.Buffered = a.buffered()
+	if n := a.tokens.Tokens; n > 1 && !a.plain && !f.Buffered {
+		f.Decoding = (a.last - a.first) / time.Duration(n-1) * time.Duration(f.options.Workload.OutputLen)
+	}
 }
 
 // buffered reports whether an answer that should have come bit by bit came at

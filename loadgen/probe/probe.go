@@ -44,6 +44,9 @@ type Found struct {
 	Buffered    bool // streamed, but all at once: something holds the stream back
 	HoldsOutput bool // the warm-up answer had exactly the length asked for, by the server's count
 	CountsUsage bool // the server counts output tokens; else events are counted
+	// Decoding is about how long an answer of the workload takes from its first token to
+	// its last, alone: the warm-up's, scaled to the length asked for. 0 where unknown.
+	Decoding    time.Duration
 	Sizer       prompt.Sizer
 	Calibration prompt.Calibration // zero where there was none
 	CountTokens prompt.Counter     // the server's own tokenizer, where prompts that exceed a known context are to be dropped; else nil

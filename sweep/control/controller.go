@@ -92,6 +92,9 @@ type Controller struct {
 	// sent, what is in flight runs to its end, and the result is marked
 	// incomplete.
 	Drain <-chan struct{}
+	// Response is about one response time of the server, alone: over it the first load
+	// begins; 0: not known, and it begins all at once. Later ones begin over what was measured.
+	Response time.Duration
 	// Seed makes the arrival schedules; a repeated run with the same seed sends the
 	// same requests.
 	Seed uint64

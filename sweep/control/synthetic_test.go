@@ -78,17 +78,22 @@ func TestExactLimitOfTheWorkedCases(t *testing.T) {
 
 // A quick sweep is content with 5 % and asks for far less, a thorough one is not.
 func TestEffortsOnTheWorkedCases(t *testing.T) {
+	guide, quick := 0, 0 // requests of all: of a full queue quick saves little, and not each time
 	for _, w := range simserver.Cases() {
 		truth := float64(w.Truth().Limit.N)
-		guide := answerOf(t, w, 1, nil).Spent.Requests
+		guide += answerOf(t, w, 1, nil).Spent.Requests
 		for effort, near := range map[sweep.Effort]float64{sweep.EffortQuick: max(1, 0.05*truth), sweep.EffortThorough: max(1, 0.01*truth)} {
 			r := answerOf(t, w, 1, func(c *asking) { c.Config.Effort = effort })
 			if r.Limit == nil || r.Limit.Concurrency.Or(0) < truth-near || r.Limit.Concurrency.Or(0) > truth+near || r.Limit.Low.Or(0) > truth || r.Limit.High.Or(truth) < truth {
 				t.Errorf("%s, %s: %s, the truth is %v", w.Name, effort, r.Sentence, truth)
 			}
-			if n := r.Spent.Requests; effort == sweep.EffortQuick && n >= guide {
-				t.Errorf("%s: %d requests in place of %d", w.Name, n, guide)
+			if effort == sweep.EffortQuick {
+				quick += r.Spent.Requests
 			}
 		}
+	}
+	t.Logf("%d requests in place of %d", quick, guide)
+	if 2*quick > guide {
+		t.Errorf("%d requests in place of %d", quick, guide)
 	}
 }

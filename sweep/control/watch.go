@@ -228,7 +228,7 @@ func (s *session) load(o *sweep.Order, w *watch) loadgen.Load {
 		// with the same seed.
 		Seed:        s.Seed + uint64(s.r.Spent.Prompts),
 		Start:       start,
-		StaggerOver: s.staggerOver(),
+		StaggerOver: s.staggerOver(o.Concurrency),
 		ErrorHold:   s.Config.ErrorHold,
 		FirstPrompt: s.r.Spent.Prompts,
 		OnSample:    w.sample,
@@ -236,22 +236,6 @@ func (s *session) load(o *sweep.Order, w *watch) loadgen.Load {
 		Drain:       s.Drain,
 		Progress:    &loadgen.Progress{},
 	}
-}
-
-// staggerOver is about one response time: that of the last step that served its
-// requests. Refusals are quick, and to start by their measure would be a burst.
-// The first step knows none; in the guide's ladder it is one request wide.
-func (s *session) staggerOver() time.Duration {
-	if s.Config.Start == loadgen.StartBurst {
-		return 0
-	}
-	for i := len(s.h.Steps) - 1; i >= 0; i-- {
-		v := s.h.Steps[i].Verdict()
-		if r, ok := v.E2E.Mean.Value(); ok && v.Completed >= v.Failed {
-			return time.Duration(r * float64(time.Second))
-		}
-	}
-	return 0
 }
 
 // rest is the pause before a run.
