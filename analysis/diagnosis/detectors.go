@@ -42,15 +42,20 @@ func (d *figures) prefill() (Bottleneck, bool) {
 	}
 	rise, ok := slope(ref, s, ttftOf)
 	e2e := s.Verdict().E2E.Mean.Or(0)
-	if !ok || rise < steepSlope || !d.flatTPOT(ref, s) {
+	flat := d.flatTPOT(ref, s)
+	if !ok || rise < steepSlope || !flat && !growsByWaiting(ref, s) {
 		return Bottleneck{}, false
 	}
 	serial := d.onePromptAtATime(s)
 	if !serial && ttftOf(s).Or(0) < 0.1*e2e {
 		return Bottleneck{}, false
 	}
-	text := fmt.Sprintf("prefill: TTFT grows with every further prompt while TPOT stays flat (TTFT %s at %d, %s at %d); %s",
-		ttftOf(ref).Millis(), ref.Concurrency, ttftOf(s).Millis(), s.Concurrency, cure(KindPrefill, d.Server))
+	pace := "while TPOT stays flat"
+	if !flat {
+		pace = "and by far more than what follows the first token"
+	}
+	text := fmt.Sprintf("prefill: TTFT grows with every further prompt %s (TTFT %s at %d, %s at %d); %s",
+		pace, ttftOf(ref).Millis(), ref.Concurrency, ttftOf(s).Millis(), s.Concurrency, cure(KindPrefill, d.Server))
 	if serial {
 		x := s.Verdict().RequestThroughput
 		text = fmt.Sprintf("prefill: %s req/s x %s for one prompt alone: reading prompts is busy %s of the time (TTFT %s at %d, %s at %d); %s",

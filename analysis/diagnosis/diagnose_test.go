@@ -129,6 +129,27 @@ func retrograde() []analysis.Step {
 	return steps
 }
 
+// longPrompts are steps of a server with 32 slots whose requests slow each other down
+// before those are full: it fails at 29, and a queue there is at 64 only.
+func longPrompts() []analysis.Step {
+	steps := []analysis.Step{point(1, 20, .036, .001, 12), point(8, 19, .12, .027, 12), point(16, 17, .41, .055, 12), point(22, 18, .32, .085, 12),
+		slow(point(29, 17, .94, .112, 12), "ttft"), slow(point(64, 9.9, 4.16, .207, 12), "ttft")}
+	return served(steps, func(s *analysis.Step) analysis.Telemetry {
+		k, n := loadgen.Known, float64(s.Concurrency)
+		return analysis.Telemetry{RunningMean: k(min(n, 32)), RunningMax: k(min(n, 32)), WaitingMean: k(max(0, n-32))}
+	})
+}
+
+// readings are steps of a server that reads the prompts of all requests in turns, a piece
+// of one between the tokens of the others, whose answers are of two tokens.
+func readings() []analysis.Step {
+	steps := []analysis.Step{point(1, 9, .1, .01, 2), point(2, 11, .17, .015, 2), point(4, 12, .31, .024, 2), slow(point(8, 12, .62, .046, 2), "ttft")}
+	return served(steps, func(s *analysis.Step) analysis.Telemetry {
+		k, n := loadgen.Known, float64(s.Concurrency)
+		return analysis.Telemetry{RunningMean: k(n), RunningMax: k(n), WaitingMean: k(0)}
+	})
+}
+
 func TestDiagnose(t *testing.T) {
 	known := loadgen.Known
 	slotsServer := func(kv float64) func(*analysis.Step) analysis.Telemetry {
@@ -192,6 +213,8 @@ func TestDiagnose(t *testing.T) {
 		}), nil, KindMemoryBandwidth, []string{"memory bandwidth", "at 200: the GPU's memory moved 82 % of what it can at its peak", "at 200: the GPU's tensor cores were busy 31 % of the time"}},
 		{"prefill", prefillSteps(), nil, KindPrefill, []string{"reading prompts is busy 100 % of the time"}},
 		{"prefill that grows", growingPrefill(), nil, KindPrefill, []string{"TTFT grows with every further prompt", "TTFT 700 ms at 50, 1300 ms at 100"}},
+		{"prefill between the tokens of others", readings(), nil, KindPrefill, []string{"TTFT grows with every further prompt and by far more than what follows the first token", "TTFT 310 ms at 4, 620 ms at 8"}},
+		{"slots that are full far above the limit only", longPrompts(), nil, KindMemoryBandwidth, []string{"TPOT grows from"}},
 		{"few slots", fewSlots(), nil, KindSlots, []string{"about 23 requests run at once"}},
 		{"crash without a refusal", []analysis.Step{point(136, 40, .1, .02, 101), failedAs(point(137, 5, .1, .02, 101), .1, map[loadgen.Class]int{loadgen.ConnectionReset: 137})}, nil,
 			KindCrash, []string{"died at 137"}},

@@ -15,6 +15,9 @@ func (d *figures) slots() (Bottleneck, bool) {
 		return Bottleneck{}, false
 	}
 	if t != nil && t.WaitingMean.IsKnown() && t.RunningMax.IsKnown() {
+		if d.failsWithRoom(t.RunningMax.Or(0)) {
+			return Bottleneck{}, false
+		}
 		return d.slotsSeen(s, t, ref)
 	}
 	waiting := d.waitingBehindSlots(s)
@@ -37,7 +40,7 @@ func (d *figures) slots() (Bottleneck, bool) {
 // cache has room, while those that run keep their pace or their number.
 func (d *figures) slotsSeen(s *analysis.Step, t *analysis.Telemetry, ref *analysis.Step) (Bottleneck, bool) {
 	run, flat := t.RunningMax.Or(0), d.flatTPOT(ref, s)
-	if t.WaitingMean.Or(0) < max(0.5, 0.02*float64(s.Concurrency)) || t.KVCacheMax.Or(0) >= roomyKV || !flat && !d.sameRunning(s, run) {
+	if !queues(t.WaitingMean.Or(0), s) || t.KVCacheMax.Or(0) >= roomyKV || !flat && !d.sameRunning(s, run) {
 		return Bottleneck{}, false
 	}
 	pace := ""
@@ -48,6 +51,22 @@ func (d *figures) slotsSeen(s *analysis.Step, t *analysis.Telemetry, ref *analys
 		Sentence: fmt.Sprintf("slots: %.0f running from N = %d on, %.0f waiting at N = %d%s%s; %s",
 			run, d.firstRunning(run), t.WaitingMean.Or(0), s.Concurrency, kvText(t), pace, cure(KindSlots, d.Server)),
 		Evidence: d.serverLines()}, true
+}
+
+// failsWithRoom reports whether the smallest step that fails did so while the server ran
+// all that was in flight, and fewer than it can: what stops it there is not what a step far
+// above it waits for.
+func (d *figures) failsWithRoom(run float64) bool {
+	if d.bad == nil || d.bad.Server == nil || float64(d.bad.Concurrency) >= run {
+		return false
+	}
+	waiting, ok := d.bad.Server.WaitingMean.Value()
+	return ok && !queues(waiting, d.bad)
+}
+
+// queues reports whether that many waiting requests are a queue, and not a moment's.
+func queues(waiting float64, s *analysis.Step) bool {
+	return waiting >= max(0.5, 0.02*float64(s.Concurrency))
 }
 
 // sameRunning reports whether a step of at most nine tenths the concurrency ran as
@@ -83,7 +102,8 @@ func (d *figures) firstRunning(run float64) int {
 
 // growsByWaiting reports whether most of what the response time grew by between two
 // steps came before the first token: a cache that is full slows down a little what
-// it lets run, and keeps the rest waiting.
+// it lets run, and keeps the rest waiting; and prompts that are read between the tokens
+// of other requests slow those down, most where answers are short.
 func growsByWaiting(a, b *analysis.Step) bool {
 	more := b.Verdict().E2E.Mean.Or(0) - a.Verdict().E2E.Mean.Or(0)
 	return more > 0 && ttftOf(b).Or(0)-ttftOf(a).Or(0) >= waitedShare*more
