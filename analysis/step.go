@@ -20,6 +20,7 @@ const (
 	PhaseLadder  Phase = "ladder"  // the guide's steps
 	PhaseProbe   Phase = "probe"   // the search between the steps
 	PhaseConfirm Phase = "confirm" // the runs that confirm the answer
+	PhaseLook    Phase = "look"    // a short closed loop that says at which arrival rate to begin
 	PhasePoint   Phase = "point"   // a single load point, a fixed-QPS step, a soak
 )
 

@@ -2,6 +2,7 @@ package report
 
 import (
 	"math"
+	"slices"
 	"sort"
 
 	"github.com/capfind/capfind/analysis"
@@ -18,6 +19,7 @@ type view struct {
 }
 
 func newView(r *sweep.Result, w words, whole bool) *view {
+	r = withoutLooks(r)
 	v := &view{r: r, w: w, whole: whole, open: r.Command == "rate" || r.Command == "replay", speed: r.Command == "replay"}
 	if v.open {
 		for i := range r.Steps {
@@ -25,6 +27,18 @@ func newView(r *sweep.Result, w words, whole bool) *view {
 		}
 	}
 	return v
+}
+
+// withoutLooks leaves out the closed loops that only said at which arrival rate to begin:
+// they stand on another axis.
+func withoutLooks(r *sweep.Result) *sweep.Result {
+	look := func(s analysis.Step) bool { return s.Phase == analysis.PhaseLook }
+	if !slices.ContainsFunc(r.Steps, look) {
+		return r
+	}
+	out := *r
+	out.Steps = slices.DeleteFunc(slices.Clone(r.Steps), look)
+	return &out
 }
 
 // figures returns the summary that this view shows of a step.

@@ -1,6 +1,7 @@
 package sweep
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -20,7 +21,22 @@ type RateConfig struct {
 	// Closed, where set, is a sweep's result: what it predicts is held against
 	// what is measured.
 	Closed *Result
+	// Look begins with short closed loops, whose throughput says which rates are worth
+	// trying; of no use beside Closed, which says so too.
+	Look bool
 }
+
+// looks are the requests in flight of the closed loops that say where to begin: each
+// sends twice as many, which takes about two response times.
+var looks = []int{8, 32, 128, 512}
+
+const (
+	// lookGain is by how much a look must have more throughput than the one before for a
+	// further one: else the server is about as busy as it can be.
+	lookGain = 1.5
+	// lookLongest is how long a further one may take if the throughput stays, seconds.
+	lookLongest = 20
+)
 
 func (q RateConfig) withDefaults() RateConfig {
 	if len(q.Rates) == 0 {
@@ -76,18 +92,62 @@ type FindRate struct {
 	Repeat   bool // run a failing rate once more before stopping
 }
 
-// Next climbs the rates until one fails. Where a sweep foretells the answer it begins
-// below that, and goes down from there should the first one fail. Then it closes in
-// between the last that held and the first that did not.
+// Next climbs the rates until one fails. Where a sweep foretells the answer, or a look at
+// the server does, it begins below that, and goes down from there should the first one
+// fail. Then it closes in between the last that held and the first that did not.
 func (f FindRate) Next(h History) (*Order, Answer) {
 	q := f.Arrivals.withDefaults()
-	if o := f.next(h.Steps, q); o != nil && h.End == nil {
+	seen, steps := split(h.Steps)
+	o := f.look(seen, q)
+	if o == nil || len(steps) > 0 {
+		o = f.next(steps, q, seen)
+	}
+	if o != nil && h.End == nil {
 		return o, Answer{}
 	}
-	return nil, f.answer(h, q)
+	all := h.Steps
+	h.Steps = steps
+	a := f.answer(h, q)
+	a.Steps = all
+	return nil, a
 }
 
-func (f FindRate) next(steps []analysis.Step, q RateConfig) *Order {
+// split tells looks from the steps that answer the question.
+func split(all []analysis.Step) (seen, steps []analysis.Step) {
+	for len(all) > len(seen) && all[len(seen)].Phase == analysis.PhaseLook {
+		seen = all[:len(seen)+1]
+	}
+	return seen, all[len(seen):]
+}
+
+// look is the next closed loop that says where to begin; nil where enough is known. One
+// that fails, or that this client could not make, says nothing.
+func (f FindRate) look(seen []analysis.Step, q RateConfig) *Order {
+	k := len(seen)
+	if !q.Look || q.Closed != nil || k == len(looks) || looks[k] > q.Concurrency {
+		return nil
+	}
+	if k > 0 {
+		x := lookedAt(&seen[k-1])
+		if x == 0 || 2*float64(looks[k])/x > lookLongest || k > 1 && x < lookGain*lookedAt(&seen[k-2]) {
+			return nil
+		}
+	}
+	rules := StopRules{MinSuccessRate: f.Rules.MinSuccessRate}
+	o := &Order{Concurrency: looks[k], Requests: 2 * looks[k], Phase: analysis.PhaseLook, Rules: rules, Purpose: "rate", Why: "its throughput says at which rate to begin"}
+	o.Abandon.Allowed = allowedFailures(rules, o.Requests)
+	return o
+}
+
+// lookedAt is the throughput that a look showed; 0 where it showed none.
+func lookedAt(s *analysis.Step) float64 {
+	if !s.Passed() || s.ClientLimited() {
+		return 0
+	}
+	return s.Whole.RequestThroughput.Or(0)
+}
+
+func (f FindRate) next(steps []analysis.Step, q RateConfig, seen []analysis.Step) *Order {
 	if rateClientLimited(steps) != nil {
 		return nil
 	}
@@ -97,11 +157,11 @@ func (f FindRate) next(steps []analysis.Step, q RateConfig) *Order {
 			made[steps[i].RequestRate.Or(0)] = &steps[i]
 		}
 	}
-	from := q.first()
+	from := q.first(seen)
 	for i := from; i < len(q.Rates); i++ {
 		step := made[q.Rates[i]]
 		if step == nil {
-			return f.order(steps, q, q.Rates[i], analysis.PhaseLadder)
+			return f.order(steps, seen, q, q.Rates[i], analysis.PhaseLadder)
 		}
 		if !step.Passed() {
 			break
@@ -111,7 +171,7 @@ func (f FindRate) next(steps []analysis.Step, q RateConfig) *Order {
 		for i := from - 1; i >= 0; i-- {
 			step := made[q.Rates[i]]
 			if step == nil {
-				return f.order(steps, q, q.Rates[i], analysis.PhaseLadder)
+				return f.order(steps, seen, q, q.Rates[i], analysis.PhaseLadder)
 			}
 			if step.Passed() {
 				break
@@ -122,20 +182,25 @@ func (f FindRate) next(steps []analysis.Step, q RateConfig) *Order {
 	if !f.Exact || len(steps)-len(made) >= maxRateProbes || good == 0 || math.IsInf(bad, 1) || bad <= rateStep*good {
 		return nil
 	}
-	return f.order(steps, q, math.Sqrt(good*bad), analysis.PhaseProbe)
+	return f.order(steps, seen, q, math.Sqrt(good*bad), analysis.PhaseProbe)
 }
 
 // first is the index of the rate to begin with: the highest that is at most
-// half of what the sweep given foretells, 0 without one.
-func (q RateConfig) first() int {
-	if q.Closed == nil {
-		return 0
+// half of what the sweep given foretells, or of the highest throughput that a look at the
+// server showed; 0 without either.
+func (q RateConfig) first(seen []analysis.Step) int {
+	expected := 0.0
+	for i := range seen {
+		expected = max(expected, lookedAt(&seen[i]))
 	}
-	var a RateAnswer
-	a.predict(q.Closed)
+	if q.Closed != nil {
+		var a RateAnswer
+		a.predict(q.Closed)
+		expected = a.Predicted.Or(0)
+	}
 	first := 0
 	for i, rate := range q.Rates {
-		if rate <= a.Predicted.Or(0)/2 {
+		if rate <= expected/2 {
 			first = i
 		}
 	}
@@ -154,16 +219,8 @@ func rateClientLimited(steps []analysis.Step) *analysis.Step {
 
 // order is one arrival rate: for at least twenty response times, since a queue near
 // its limit takes its time to show.
-func (f FindRate) order(steps []analysis.Step, q RateConfig, rate float64, phase analysis.Phase) *Order {
-	requests := q.requestsAt(rate)
-	for i := range slices.Backward(steps) {
-		// Of a step that held: beyond the limit responses take as long as the
-		// queue happened to grow.
-		if st := &steps[i]; st.Passed() {
-			requests = max(requests, int(math.Ceil(20*rate*st.Verdict().E2E.Mean.Or(0))))
-			break
-		}
-	}
+func (f FindRate) order(steps, seen []analysis.Step, q RateConfig, rate float64, phase analysis.Phase) *Order {
+	requests := max(q.requestsAt(rate), int(math.Ceil(20*rate*responseTime(steps, seen, q, rate))))
 	o := &Order{Concurrency: q.Concurrency, Rate: rate, Burstiness: q.Burstiness, Phase: phase, Rules: f.Rules, Intended: true}
 	o.Repeat = f.Repeat && phase == analysis.PhaseLadder
 	if phase == analysis.PhaseProbe {
@@ -173,6 +230,31 @@ func (f FindRate) order(steps []analysis.Step, q RateConfig, rate float64, phase
 	o.Requests, o.Settle = requests, f.Exact
 	o.Abandon.Allowed = allowedFailures(f.Rules, requests)
 	return o
+}
+
+// responseTime is about the response time at a rate in seconds, 0 where nothing tells:
+// that of the last step that held, for beyond the limit responses take as long as the
+// queue happened to grow, or that of the smallest closed loop with so much throughput.
+func responseTime(steps, seen []analysis.Step, q RateConfig, rate float64) (e2e float64) {
+	for _, s := range slices.Backward(steps) {
+		if s.Passed() {
+			return s.Verdict().E2E.Mean.Or(0)
+		}
+	}
+	if q.Closed != nil {
+		seen = slices.Clone(q.Closed.Steps)
+		slices.SortStableFunc(seen, func(a, b analysis.Step) int { return cmp.Compare(a.Concurrency, b.Concurrency) })
+	}
+	for i := range seen {
+		if lookedAt(&seen[i]) == 0 {
+			continue
+		}
+		e2e = seen[i].Verdict().E2E.Mean.Or(e2e)
+		if lookedAt(&seen[i]) >= rate {
+			break
+		}
+	}
+	return e2e
 }
 
 // rateBracket is the highest rate that held below the lowest that did not.

@@ -20,7 +20,7 @@ func (a *app) rateCommand() *cli.Command {
 			&cli.StringFlag{Name: "from", Usage: "compare with what the sweep in `RESULT` predicts"},
 		}, benchFlags(sections...)...),
 		Action: a.asking(sections, func(c *cli.Context, f *config.File) (sweep.Planned, error) {
-			q := sweep.RateConfig{Rates: f.Load.Rates, Burstiness: f.Load.Burstiness}
+			q := sweep.RateConfig{Rates: f.Load.Rates, Burstiness: f.Load.Burstiness, Look: !f.Given("load.rates")}
 			if f.Given("load.num_prompts") {
 				q.Requests = f.Load.NumPrompts
 			}

@@ -66,10 +66,10 @@ type here struct{ Hub string }
 
 // beat says that a worker is alive, and how far it has got.
 type beat struct {
-	Ready          string // the hub whose setup it has made itself ready for
-	Failed         string // why it could not
-	Speed          float64
-	Order          string // in hand; empty for none
+	Ready          string  // the hub whose setup it has made itself ready for
+	Failed         string  // why it could not
+	Speed          float64 // events per second that it could drive; 0: not measured
+	Order          string  // in hand; empty for none
 	Sent, InFlight int64
 }
 

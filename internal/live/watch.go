@@ -190,6 +190,8 @@ func (s *Server) orderOf(o *sweep.Order) string {
 
 func phaseOf(p analysis.Phase) string {
 	switch p {
+	case analysis.PhaseLook:
+		return ", to see where to begin"
 	case analysis.PhaseProbe:
 		return ", to narrow down the limit"
 	case analysis.PhaseConfirm:
@@ -207,7 +209,7 @@ func bracket(steps []analysis.Step, enough bool) *interval {
 		switch {
 		case s.Phase == analysis.PhasePoint:
 			return nil
-		case s.ClientLimited():
+		case s.Phase == analysis.PhaseLook, s.ClientLimited():
 			continue
 		}
 		load := s.Speed.Or(float64(s.Concurrency))

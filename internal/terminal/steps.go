@@ -98,6 +98,8 @@ func (n naming) step(concurrency int, rate, speed analysis.Number, phase analysi
 		name = strconv.FormatFloat(v, 'g', 4, 64) + " x"
 	}
 	switch phase {
+	case analysis.PhaseLook:
+		name = fmt.Sprintf("look, %d", concurrency)
 	case analysis.PhaseProbe:
 		name += " probe"
 	case analysis.PhaseConfirm:

@@ -24,12 +24,18 @@ type borne struct {
 func (g *borne) Run(_ context.Context, l loadgen.Load) (loadgen.Run, error) {
 	g.loads = append(g.loads, l)
 	ttft, e2e := 100*time.Millisecond, 2*time.Second
+	if !l.OpenLoop() { // by Little's law
+		e2e = max(e2e, time.Duration(float64(l.Concurrency)/g.most*float64(time.Second)))
+	}
 	if l.Rate > g.most {
 		ttft, e2e = 5*time.Second, 20*time.Second
 	}
 	run := loadgen.Run{Load: l, Started: time.Now(), End: loadgen.EndComplete}
 	for i := range l.Requests {
-		sent := time.Duration(float64(i) / l.Rate * float64(time.Second))
+		sent := e2e * time.Duration(i/l.Concurrency)
+		if l.OpenLoop() {
+			sent = time.Duration(float64(i) / l.Rate * float64(time.Second))
+		}
 		s := loadgen.Sample{
 			Index: i, PromptIndex: l.FirstPrompt + i, Conversation: -1, Ready: sent, Intended: sent, Sent: sent, End: sent + e2e,
 			FirstOutput: sent + ttft, LastOutput: sent + e2e, OutputEvents: 10, OutputTokens: 10, Streamed: true, WasSent: true,
@@ -85,6 +91,36 @@ func TestRateBeginsWhereASweepForetells(t *testing.T) {
 		_, g := rateOf(t, c.most, false, sweep.RateConfig{Closed: closed})
 		if !slices.Equal(g.rates(), c.want) {
 			t.Errorf("a server that bears %v req/s was asked for %v, want %v", c.most, g.rates(), c.want)
+		}
+	}
+}
+
+// Without a sweep, short closed loops say where to begin: their throughput is about what
+// the server bears.
+func TestRateBeginsWhereALookSays(t *testing.T) {
+	for _, c := range []struct {
+		most  float64
+		looks int
+		want  []float64
+	}{
+		{12, 2, []float64{5, 10, 20}},
+		{125, 4, []float64{50, 100, 200}},
+		{3, 1, []float64{1, 2, 5}},
+		{0.5, 1, []float64{1}},
+		{1000, 4, []float64{100, 200, 500, 1000}},
+	} {
+		r, g := rateOf(t, c.most, false, sweep.RateConfig{Look: true})
+		var rates []float64
+		looks := 0
+		for _, l := range g.loads {
+			if l.OpenLoop() {
+				rates = append(rates, l.Rate)
+			} else if looks++; l.Requests != 2*l.Concurrency || len(rates) > 0 {
+				t.Errorf("a look of %d requests at %d in flight after %v", l.Requests, l.Concurrency, rates)
+			}
+		}
+		if !slices.Equal(rates, c.want) || looks != c.looks || len(r.Steps) != looks+len(rates) {
+			t.Errorf("a server that bears %v req/s was looked at %d times and asked for %v, want %d and %v: %s", c.most, looks, rates, c.looks, c.want, r.Sentence)
 		}
 	}
 }

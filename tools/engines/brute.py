@@ -39,6 +39,7 @@ class Client:
         self.prefixes = [self.some(plan.get("prefix_len", 0)) for _ in range(plan.get("prefixes", 1))]
         self.lines = [json.loads(l) for l in open(plan["jsonl"])] if plan.get("jsonl") else []
         self.extra = self.taken = 0
+        self.last = None  # figures of the last run
         if not self.lines:
             self.extra = self.overhead()
 
@@ -144,10 +145,14 @@ class Client:
 
         async def worker(k):
             history = []
-            # The first requests are spread over what one takes, or they all prefill at once.
+            # The first requests are spread over what one takes at this load, or they all prefill at
+            # once; where answers are of one length they would go on doing so, in step.
             while k and not samples and time.perf_counter() - begin < 0.2 * k:
                 await asyncio.sleep(0.005)
-            await asyncio.sleep(k / n * (samples[0]["end"] - samples[0]["sent"]) if samples else 0)
+            one = samples[0]["end"] - samples[0]["sent"] if samples else 0
+            if self.last and self.last["e2e"]:
+                one = max(one, self.last["e2e"] * min(1, n / self.last["n"]))
+            await asyncio.sleep(k / n * one)
             while not stop.is_set():
                 text, output = self.prompt(later=bool(history))
                 s = await self.request(self.body(text, history, output))
@@ -170,7 +175,8 @@ class Client:
         await asyncio.gather(*(worker(k) for k in range(n)))
         until = max(s["sent"] for s in samples)
         await watch
-        return summary(n, samples, scrapes, until)
+        self.last = summary(n, samples, scrapes, until)
+        return self.last
 
     def scrape(self):
         """The server's own figures; the names are those that the case gives."""

@@ -106,8 +106,8 @@ def capfind_point(engine, k):
 def limits(engine, brute, a, repeats):
     threshold = cases.rounded(sum(brute.run(N, keep=False)["ttft"] for _ in range(2)) / 2)
     case = Limit("compare", "", FLAGS, WORK, "ttft", N, ("slots",))
-    grid = sorted({round(N * g) for g in case.grid})
-    passes = brute.passes(grid, (repeats + 1) // 2)
+    grid, passes = cases.first_pass(brute, case, threshold)
+    passes += brute.passes(grid, (repeats + 1) // 2 - 1)
     rows = []
     for name, search in (("capfind", by_capfind), ("evalscope", by_evalscope), ("guidellm", by_guidellm), ("aiperf", by_aiperf)):
         if a.case and name not in a.case:
@@ -123,7 +123,6 @@ def limits(engine, brute, a, repeats):
         rows.append({"tool": name, "answer": answer, "requests": f"{served(engine) - before:.0f}", "seconds": seconds, "CPU seconds": f"{cpu:.1f}", "MB installed": f"{megabytes:.0f}", "note": note})
         print(f"    {rows[-1]}", file=sys.stderr, flush=True)
     passes += brute.passes(grid, repeats // 2)
-    cases.enclose(brute, case, passes, threshold)
     low, high = truth.spread(passes, cases.holds_of(case, threshold), "ttft", threshold)
     return (f"Largest concurrency with a mean TTFT ≤ {threshold * 1e3:.0f} ms; by brute force {cases.text_of(low, high)}. A tool has {LONGEST} s.\n\n"
             + table.markdown(rows, ("tool", "answer", "requests", "seconds", "CPU seconds", "MB installed", "note")))

@@ -7,6 +7,7 @@ from servers import VLLM
 
 SHORT = {"input_len": 16, "output_len": 24}
 NO_CACHE = {"--no-enable-prefix-caching": True}
+CACHED = {"--enable-prompt-tokens-details": True}  # else usage says nothing of the cache
 SMALL_CACHE = {"--max-num-seqs": 32, "--max-model-len": 256, "--block-size": 32, "--num-gpu-blocks-override": 32, **NO_CACHE}
 
 
@@ -19,11 +20,11 @@ def listed():
         Limit("ttft-chat", "--max-num-seqs 8, chat: TTFT ≤ {T}", {"--max-num-seqs": 8}, {"input_len": 60, "output_len": 16}, by="ttft", near=12, causes=slots, api="chat"),
         Limit("eos", "answers that end by themselves (hold_output: false): TTFT ≤ {T}", {"--max-num-seqs": 8}, {"input_len": 24, "output_len": 64, "hold_output": False}, by="ttft", near=12,
               causes=slots, extra={"logit_bias": {"2": 5.3}}, check=few_tokens(64)),
-        Limit("cache-on", "shared_prefix, prefix caching on: TTFT ≤ {T}", {"--max-num-seqs": 8}, prefix, by="ttft", near=14, causes=slots, check=cached(0.5, 1)),
+        Limit("cache-on", "shared_prefix, prefix caching on: TTFT ≤ {T}", {"--max-num-seqs": 8, **CACHED}, prefix, by="ttft", near=14, causes=slots, check=cached(0.5, 1)),
         Limit("cold", "an engine just started, asked for the first time: TTFT ≤ {T}", {"--max-num-seqs": 8}, SHORT, by="ttft", near=12, causes=slots, like="ttft", cold=True),
         lambda kind, repeats: cases.killed(kind, "killed", Limit("killed", "", {"--max-num-seqs": 8}, SHORT, by="ttft", near=12, causes=slots), repeats, back=True),
         lambda kind, repeats: cases.killed(kind, "gone", Limit("gone", "", {"--max-num-seqs": 8}, SHORT, by="ttft", near=12, causes=slots), 1, back=False),
-        Limit("cache-off", "shared_prefix, prefix caching off: TTFT as above", {"--max-num-seqs": 8, **NO_CACHE}, prefix, by="ttft", near=6, causes=("slots", "prefill"), like="cache-on",
+        Limit("cache-off", "shared_prefix, prefix caching off: TTFT as above", {"--max-num-seqs": 8, **NO_CACHE, **CACHED}, prefix, by="ttft", near=6, causes=("slots", "prefill"), like="cache-on",
               check=cached(0, 0.01)),
         Limit("gain", "--max-num-seqs 16: each doubling gains 20 %", {"--max-num-seqs": 16}, SHORT, by="throughput_gain", near=16, causes=slots, grid=(0.375, 0.5, 0.75, 1, 1.25, 1.5, 2)),
         Limit("gain-chat", "the same, chat", {"--max-num-seqs": 16}, {"input_len": 60, "output_len": 24}, by="throughput_gain", near=16, causes=slots, grid=(0.375, 0.5, 0.75, 1, 1.25, 1.5, 2),
@@ -39,8 +40,8 @@ def listed():
               near=10, causes=("prefill", "memory_bandwidth")),
         lambda kind, repeats: cases.overflow(kind, "overflow", {}, 1200),
         lambda kind, repeats: cases.overlong(kind, "overlong", {}, 1500),
-        lambda kind, repeats: cases.point(kind, Limit("turns-on", "conversation of 4 turns, cache on", {}, chat, "ttft", 4, (), api="chat"), 3, "ttft", "TTFT", repeats),
-        lambda kind, repeats: cases.point(kind, Limit("turns-off", "conversation of 4 turns, cache off", NO_CACHE, chat, "ttft", 4, (), api="chat"), 3, "ttft", "TTFT", repeats),
+        lambda kind, repeats: cases.point(kind, Limit("turns-on", "conversation of 4 turns, cache on", CACHED, chat, "ttft", 4, (), api="chat"), 3, "ttft", "TTFT", repeats),
+        lambda kind, repeats: cases.point(kind, Limit("turns-off", "conversation of 4 turns, cache off", {**NO_CACHE, **CACHED}, chat, "ttft", 4, (), api="chat"), 3, "ttft", "TTFT", repeats),
         lambda kind, repeats: cases.point(kind, Limit("speculative", "speculative decoding by n-grams",
                                                       {"--speculative-config": '{"method": "ngram", "num_speculative_tokens": 4, "prompt_lookup_max": 4, "prompt_lookup_min": 1}'},
                                                       {"input_len": 24, "output_len": 96, "temperature": 0}, "ttft", 4, ()), 2, "tpot", "TPOT", repeats),
