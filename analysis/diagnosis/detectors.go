@@ -42,11 +42,10 @@ func (d *figures) prefill() (Bottleneck, bool) {
 	}
 	rise, ok := slope(ref, s, ttftOf)
 	e2e := s.Verdict().E2E.Mean.Or(0)
-	flat := d.flatTPOT(ref, s)
-	if !ok || rise < steepSlope || !flat && !growsByWaiting(ref, s) {
+	flat, serial := d.flatTPOT(ref, s), d.onePromptAtATime(s)
+	if !ok || rise < steepSlope || !flat && !serial && !growsByWaiting(ref, s) {
 		return Bottleneck{}, false
 	}
-	serial := d.onePromptAtATime(s)
 	if !serial && ttftOf(s).Or(0) < 0.1*e2e {
 		return Bottleneck{}, false
 	}

@@ -150,6 +150,16 @@ func readings() []analysis.Step {
 	})
 }
 
+// twoTokens are steps of vLLM on one core with prompts of 700 tokens and answers of two, of
+// which its gauges count the few that have their first. Measured.
+func twoTokens() []analysis.Step {
+	steps := []analysis.Step{point(1, 11.5, .0805, .00644, 2), point(2, 12, .125, .0431, 2), point(3, 12.1, .171, .0793, 2), slow(point(4, 12.8, .221, .0943, 2), "ttft")}
+	return served(steps, func(s *analysis.Step) analysis.Telemetry {
+		k, n := loadgen.Known, float64(s.Concurrency)
+		return analysis.Telemetry{RunningMean: k(n / 3), RunningMax: k(math.Round(n / 2)), WaitingMean: k(0)}
+	})
+}
+
 func TestDiagnose(t *testing.T) {
 	known := loadgen.Known
 	slotsServer := func(kv float64) func(*analysis.Step) analysis.Telemetry {
@@ -213,6 +223,7 @@ func TestDiagnose(t *testing.T) {
 		}), nil, KindMemoryBandwidth, []string{"memory bandwidth", "at 200: the GPU's memory moved 82 % of what it can at its peak", "at 200: the GPU's tensor cores were busy 31 % of the time"}},
 		{"prefill", prefillSteps(), nil, KindPrefill, []string{"reading prompts is busy 100 % of the time"}},
 		{"prefill that grows", growingPrefill(), nil, KindPrefill, []string{"TTFT grows with every further prompt", "TTFT 700 ms at 50, 1300 ms at 100"}},
+		{"prefill that the server's gauges do not see", twoTokens(), nil, KindPrefill, []string{"reading prompts is busy 100 % of the time", "TTFT 125 ms at 2, 221 ms at 4"}},
 		{"prefill between the tokens of others", readings(), nil, KindPrefill, []string{"TTFT grows with every further prompt and by far more than what follows the first token", "TTFT 310 ms at 4, 620 ms at 8"}},
 		{"slots that are full far above the limit only", longPrompts(), nil, KindMemoryBandwidth, []string{"TPOT grows from"}},
 		{"few slots", fewSlots(), nil, KindSlots, []string{"about 23 requests run at once"}},

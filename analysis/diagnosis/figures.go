@@ -226,17 +226,18 @@ func (d *figures) flatTPOT(a, b *analysis.Step) bool {
 // onePromptAtATime reports whether prompts are read one after the other and take
 // all the time. Then throughput is one over the time that one alone takes, and
 // prompts wait for each other long before that: where the server counts what waits
-// and nothing did, they were not.
+// and nothing did, they were not. One that is alone waits for nobody, and a server that
+// counts fewer than are in flight (vLLM those that have a token) does not tell.
 func (d *figures) onePromptAtATime(s *analysis.Step) bool {
 	busy := func(s *analysis.Step) float64 { return s.Verdict().RequestThroughput.Or(0) * d.floor.Or(0) }
 	if b := busy(s); b < 0.75 || b > 1.25 {
 		return false
 	}
 	for _, b := range d.steps {
-		if busy(b) >= 0.4 && ttftOf(b).Or(0) < 1.15*d.floor.Or(0) {
+		if busy(b) >= 0.4 && b.Concurrency > 1 && ttftOf(b).Or(0) < 1.15*d.floor.Or(0) {
 			return false
 		}
-		if busy(b) >= 0.6 && b.Server != nil && b.Server.WaitingMean.Or(1) < 0.05 {
+		if t := b.Server; busy(b) >= 0.6 && t != nil && t.WaitingMean.Or(1) < 0.05 && t.RunningMean.Or(0) >= 0.7*float64(b.Concurrency) {
 			return false
 		}
 	}

@@ -390,6 +390,44 @@ func TestUnevenShares(t *testing.T) {
 	relieve(false, "a", "b", "c")
 }
 
+// A worker behind a slow line takes part all the same: it begins at the common moment, and
+// how well its clock is known says how slow the line is.
+func TestSlowLine(t *testing.T) {
+	t.Parallel()
+	b := open(t, 2, nil)
+	line := stretch(t, strings.TrimPrefix(b.hub.Address(), scheme+"://"), 150*time.Millisecond)
+	b.join("near", nil)
+	b.join("far", func(c *WorkerConfig) { c.URL = scheme + "://" + line.address })
+	r := b.run(loadgen.Load{Concurrency: 4, Requests: 600})
+	for _, p := range r.Parts {
+		if far := p.ClockError > 100*time.Millisecond; far != (p.Worker == "far") || p.ClockError > 400*time.Millisecond {
+			t.Errorf("the clock of %s is known to %v", p.Worker, p.ClockError)
+		}
+	}
+}
+
+// A worker that is not heard of for a while is lost, its load is sent again without what it
+// had in hand, and it takes part again once it is back.
+func TestWorkerIsPaused(t *testing.T) {
+	t.Parallel()
+	b := open(t, 2, nil)
+	line := stretch(t, strings.TrimPrefix(b.hub.Address(), scheme+"://"), 0)
+	b.join("a", nil)
+	b.join("b", func(c *WorkerConfig) { c.URL = scheme + "://" + line.address })
+	if err := b.hub.Gather(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	time.AfterFunc(time.Second, func() {
+		line.held.Lock()
+		time.Sleep(6 * time.Second)
+		line.held.Unlock()
+	})
+	r := b.run(loadgen.Load{Concurrency: 4, Requests: 1200})
+	if !strings.Contains(b.said(), "hole: worker b was lost") || len(r.Parts) != 2 {
+		t.Errorf("%d took part in the end:\n%s", len(r.Parts), b.said())
+	}
+}
+
 // The deciding process is started again: workers go over to it.
 func TestHubIsStartedAgain(t *testing.T) {
 	t.Parallel()

@@ -247,3 +247,23 @@ func TestConversations(t *testing.T) {
 		}
 	}
 }
+
+// How long an answer takes to decode, alone, is told from the warm-up and scaled to the
+// workload's length; of an answer that comes in one piece it is not known.
+func TestDecodingIsTold(t *testing.T) {
+	target := simulate(t, func(c *simserver.Config) { c.StepTime = 20 * time.Millisecond })
+	found, err := probe.Discover(t.Context(), target, "", probe.Options{Workload: workload(16, 100), SkipCalibration: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if found.Decoding < 1800*time.Millisecond || found.Decoding > 4*time.Second { // 100 steps of 20 ms; the machine may be busy
+		t.Errorf("100 tokens, 20 ms each, take %v", found.Decoding)
+	}
+	target.NoStream = true
+	if found, err = probe.Discover(t.Context(), target, "", probe.Options{Workload: workload(16, 100), SkipCalibration: true}); err != nil {
+		t.Fatal(err)
+	}
+	if found.Decoding != 0 {
+		t.Errorf("of an answer in one piece: %v", found.Decoding)
+	}
+}

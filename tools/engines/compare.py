@@ -109,7 +109,7 @@ def limits(engine, brute, a, repeats):
     grid, passes = cases.first_pass(brute, case, threshold)
     passes += brute.passes(grid, (repeats + 1) // 2 - 1)
     rows = []
-    for name, search in (("capfind", by_capfind), ("evalscope", by_evalscope), ("guidellm", by_guidellm), ("aiperf", by_aiperf)):
+    for name, search in (("capfind", by_capfind), ("capfind --effort quick", by_quick), ("evalscope", by_evalscope), ("guidellm", by_guidellm), ("aiperf", by_aiperf)):
         if a.case and name not in a.case:
             continue
         print(f"  {name} ...", file=sys.stderr, flush=True)
@@ -135,9 +135,15 @@ def served(engine):
     return sum(float(m) for m in re.findall(r"^vllm:request_success_total\{[^}]*\} ([0-9.e+]+)", text, re.M))
 
 
-def by_capfind(engine, threshold):
+def by_quick(engine, threshold):
+    return by_capfind(engine, threshold, "quick")
+
+
+def by_capfind(engine, threshold, effort="guide"):
     case = Limit("compare", "", FLAGS, WORK, "ttft", N, ("slots",))
-    found = finder.run("sweep", engine, cases.config_of(case, threshold), "compare-capfind")
+    config = cases.config_of(case, threshold)
+    config["sweep"]["effort"] = effort
+    found = finder.run("sweep", engine, config, f"compare-capfind-{effort}")
     cause = (found.result.get("bottleneck") or {}).get("kind", "")
     return cases.answer_of(found), found.seconds, found.cpu, finder.BINARY.stat().st_size / 1e6, f"names the cause: {cause.replace('_', ' ')}"
 
