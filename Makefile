@@ -28,7 +28,7 @@ check: ## formatting, vet, staticcheck
 	go tool -modfile=tools/go.mod staticcheck ./...
 
 bench: ## cost and exactness of the client beside bare readers and tcpdump; what a report of a million requests takes
-	go test -run '^$$' -bench 'Stream|Capture|Python|Tools' -benchtime 1x -timeout 30m ./loadgen
+	go test -run '^$$' -bench 'Stream|Capture|Python' -benchtime 1x -timeout 30m ./loadgen
 	go test -run '^$$' -bench . ./loadgen/api
 	go test -run '^$$' -bench Intake -benchtime 1x ./internal/fleet
 	go test -run '^$$' -bench Report -benchtime 1x ./cmd/capfind

@@ -1,6 +1,7 @@
 """The cases on llama.cpp."""
 
 import json
+import random
 
 import cases
 import install
@@ -19,6 +20,14 @@ def mixed(engine="llamacpp", long=300):
     lines = [{"prompt": " ".join(words[i % 7:i % 7 + (long if i % 8 == 5 else 16)]), "output_len": 12} for i in range(160)]
     path.write_text("".join(json.dumps(l) + "\n" for l in lines))
     return str(path)
+
+
+def same_texts(engine="llamacpp"):
+    """A file of requests whose texts both clients send: what is guessed right of an answer depends on them."""
+    path, rng = install.CACHE / f"texts-{engine}.jsonl", random.Random(3)
+    words = "the water and house of time work day people place river little long after great small where line turn move right boy old same".split()
+    path.write_text("".join(json.dumps({"prompt": " ".join(rng.choice(words) for _ in range(20)), "output_len": 96}) + "\n" for _ in range(160)))
+    return {"dataset": "jsonl", "path": str(path), "unique": True, "temperature": 0}
 
 
 def few_tokens(most):
@@ -67,7 +76,7 @@ def listed():
         lambda kind, repeats: cases.point(kind, Limit("turns-off", "conversation of 4 turns, cache off", {"n_parallel": 4}, chat, "ttft", 4, (), api="chat", extra={"cache_prompt": False}), 3, "e2e",
                                           "response time", repeats),
         lambda kind, repeats: cases.point(kind, Limit("speculative", "speculative decoding by n-grams", {"n_parallel": 4, "speculative.types": ["NGRAM_SIMPLE"]},
-                                                      {"input_len": 24, "output_len": 96, "temperature": 0}, "ttft", 4, ()), 2, "tpot", "TPOT", repeats),
+                                                      same_texts(), "ttft", 4, ()), 2, "tpot", "TPOT", repeats),
         lambda kind, repeats: cases.loading(kind, "loading", {"model": "full", "n_parallel": 8, "slot_context": 8192}, waits=True),
         lambda kind, repeats: cases.killed(kind, "killed", Limit("killed", "", {"n_parallel": 8}, SHORT, near=12, **waits), repeats, back=True),
         lambda kind, repeats: cases.killed(kind, "gone", Limit("gone", "", {"n_parallel": 8}, SHORT, near=12, **waits), 1, back=False),

@@ -2,7 +2,7 @@
 
 import cases
 from cases import Limit
-from on_llamacpp import cached, few_tokens, mixed
+from on_llamacpp import cached, few_tokens, mixed, same_texts
 from servers import VLLM
 
 SHORT = {"input_len": 16, "output_len": 24}
@@ -44,7 +44,7 @@ def listed():
         lambda kind, repeats: cases.point(kind, Limit("turns-off", "conversation of 4 turns, cache off", {**NO_CACHE, **CACHED}, chat, "ttft", 4, (), api="chat"), 3, "e2e", "response time", repeats),
         lambda kind, repeats: cases.point(kind, Limit("speculative", "speculative decoding by n-grams",
                                                       {"--speculative-config": '{"method": "ngram", "num_speculative_tokens": 4, "prompt_lookup_max": 4, "prompt_lookup_min": 1}'},
-                                                      {"input_len": 24, "output_len": 96, "temperature": 0}, "ttft", 4, ()), 2, "tpot", "TPOT", repeats),
+                                                      same_texts("vllm"), "ttft", 4, ()), 2, "tpot", "TPOT", repeats),
         lambda kind, repeats: cases.loading(kind, "loading", {}, waits=False),
     ]
 
