@@ -84,5 +84,5 @@ def listed():
     ]
 
 
-SHORT_FORM = ("slots-chat", "kv", "overflow", "overlong", "speculative", "loading")
+SHORT_FORM = ("slots-chat", "kv", "overflow", "overlong", "loading")
 KIND = LlamaCpp
