@@ -20,7 +20,10 @@ import (
 
 func started(t *testing.T, cfg Config) *Server {
 	t.Helper()
-	cfg.Title, cfg.Command = "demo", "sweep"
+	cfg.Title = "demo"
+	if cfg.Command == "" {
+		cfg.Command = "sweep"
+	}
 	if cfg.Listen == "" {
 		cfg.Listen = "127.0.0.1:0"
 	}
@@ -172,8 +175,7 @@ func TestEvents(t *testing.T) {
 // Where the rate is given the loads are told apart by their concurrency.
 func TestLoadsOfAGivenRate(t *testing.T) {
 	for command, want := range map[string]string{"qps": "measuring 8 requests in flight", "rate": "measuring 40 requests/s"} {
-		s := started(t, Config{})
-		s.command = command
+		s := started(t, Config{Command: command})
 		s.StepStarted(control.StepPlan{Concurrency: 8, RequestRate: loadgen.Known(40), IfHeld: &sweep.Order{Concurrency: 9, Rate: 40}})
 		if s.now != want || strings.Contains(s.next, "if it holds") != (command == "rate") {
 			t.Errorf("%s: %s; %s", command, s.now, s.next)
