@@ -116,6 +116,11 @@ func TestPushFindsWhatWasThere(t *testing.T) {
 
 func TestCloseEndsPush(t *testing.T) {
 	s, _ := pumped(t)
+	s.Close()
+	if _, err := pushedReads(s); err != nil && !errors.Is(err, net.ErrClosed) {
+		t.Errorf("closed before: %v", err)
+	}
+	s, _ = pumped(t)
 	go s.Close()
 	if _, err := pushedReads(s); err != nil && !errors.Is(err, net.ErrClosed) {
 		t.Error(err)
