@@ -151,7 +151,7 @@ func crossByModel(points []CrossingPoint, threshold float64, between Between) Cr
 	if c, ok := powerCrossing(pts, start, threshold); ok {
 		return c
 	}
-	return bracketCrossing(pts[good], pts[bad], threshold)
+	return bracketCrossing(start, pts[good], pts[bad])
 }
 
 // merge gives every point the errors between runs too, sorts them and joins those
@@ -367,7 +367,7 @@ func (c Crossing) unlessSlow(stretch []CrossingPoint) Crossing {
 
 // bracketCrossing says between which points the crossing lies where they support
 // no more; the estimate is only where to look next.
-func bracketCrossing(good, bad CrossingPoint, threshold float64) Crossing {
-	return Crossing{At: loadgen.Known(pivot(good, bad, threshold)), Low: loadgen.Known(good.Concurrency), High: loadgen.Known(bad.Concurrency), Method: crossBracket,
+func bracketCrossing(at float64, good, bad CrossingPoint) Crossing {
+	return Crossing{At: loadgen.Known(at), Low: loadgen.Known(good.Concurrency), High: loadgen.Known(bad.Concurrency), Method: crossBracket,
 		Note: fmt.Sprintf("only bracketed between %s and %s: too few points near the crossing", number(good.Concurrency), number(bad.Concurrency))}
 }

@@ -45,7 +45,10 @@ type settled struct {
 // LevelOf cuts the runs of a step. It is nil where too little succeeded.
 func LevelOf(runs []loadgen.Run) *Level {
 	parts := steadyParts(runs)
-	line := decodeLineOf(parts)
+	line, ok := decodeLineOf(parts)
+	if !ok {
+		return nil
+	}
 	l := &Level{PerToken: line.perToken()}
 	for i := range parts {
 		l.add(settle(&parts[i], line), runs[0].Load.Concurrency)
@@ -130,7 +133,11 @@ func (l decodeLine) perToken() float64 {
 	return min(max(l.slope, 0), l.decode/(l.tokens-1))
 }
 
-func decodeLineOf(parts []part) decodeLine {
+// fewestOnLine is how many successes must have ended while the load was full for a line
+// through them, and for a level: without them nothing is known of the lengths' part in it.
+const fewestOnLine = 3
+
+func decodeLineOf(parts []part) (l decodeLine, ok bool) {
 	var tokens, decode []float64
 	for i := range parts {
 		for _, s := range parts[i].cohort {
@@ -144,14 +151,17 @@ func decodeLineOf(parts []part) decodeLine {
 		}
 	}
 	mean, spread := stat.PopMeanStdDev(tokens, nil)
-	if len(tokens) < 3 || mean <= 1 || spread < 0.01*mean {
-		return decodeLine{}
+	if len(tokens) < fewestOnLine {
+		return l, false
 	}
-	l := decodeLine{tokens: mean, decode: stat.Mean(decode, nil)}
+	if mean <= 1 || spread < 0.01*mean {
+		return l, true
+	}
+	l = decodeLine{tokens: mean, decode: stat.Mean(decode, nil)}
 	_, l.slope = stat.LinearRegression(tokens, decode, nil, false)
 	r := stat.Correlation(tokens, decode, nil)
 	l.explained = r * r
-	return l
+	return l, true
 }
 
 // LevelBatches is into how many batches the requests of a run with n in flight fall:

@@ -145,6 +145,20 @@ func (d *curveData) choose() fitted {
 	return best
 }
 
+// KneeAhead is where throughput would stop growing by gain a doubling if the time in
+// system went on rising in a straight line, R = a + b N: a guess at where to measure
+// next, from loads too few for a claim. False where fewer than three loads are known, or
+// nothing rises.
+func KneeAhead(points []CurveInput, o FitOptions) (float64, bool) {
+	points = usable(points)
+	if distinct(points) < 3 {
+		return 0, false
+	}
+	f := newCurveData(points, o).linear(fitted{name: modelHyperbola, s: math.Inf(1), k: 2}, 2)
+	knee := f.knee(math.Log2(1 + o.Gain))
+	return knee, !math.IsInf(knee, 1)
+}
+
 // penalty is what AICc asks of k free parameters; infinite where the points are
 // too few for them.
 func (d *curveData) penalty(k int) float64 {

@@ -107,16 +107,21 @@ func steadyPart(r *loadgen.Run) (part, bool) {
 		}
 	}
 	n := warmup(r)
-	if len(ends) <= n {
+	switch {
+	case brief(r):
+		p.from = r.Load.StaggerOver
+	case len(ends) <= n:
 		return p, false
+	default:
+		slices.Sort(ends)
+		p.from = ends[n-1]
+		if r.Load.Start == loadgen.StartStagger {
+			// A server quicker than the spread of the first sends completes N
+			// requests before all N workers have begun.
+			p.from = max(p.from, r.Load.StaggerOver)
+		}
 	}
-	slices.Sort(ends)
-	p.from, p.to = ends[n-1], lastDispatch
-	if r.Load.Start == loadgen.StartStagger {
-		// A server quicker than the spread of the first sends completes N
-		// requests before all N workers have begun.
-		p.from = max(p.from, r.Load.StaggerOver)
-	}
+	p.to = lastDispatch
 	cutShort := p.cancelled > 0
 	if cutShort {
 		p.to = lastEnd
@@ -137,6 +142,19 @@ func steadyPart(r *loadgen.Run) (part, bool) {
 	byDispatch(p.cohort)
 	return p, len(p.cohort) > 0 && p.length() > 0
 }
+
+// brief reports whether a run is too short for a wave of completions to come before its
+// window, and need not have one: its first requests were spread over about one response
+// time, so that from the last of them on N are in flight whose ages are those of a load
+// that has gone on for long. In a longer run a wave more is cheap, and forgives a spread
+// that was not that of the response time.
+func brief(r *loadgen.Run) bool {
+	l := r.Load
+	return l.Start == loadgen.StartStagger && l.StaggerOver > 0 && !l.OpenLoop() && l.Requests > 0 && l.Requests < briefWaves*l.Concurrency
+}
+
+// briefWaves is the number of requests per request in flight below which a run is brief.
+const briefWaves = 4
 
 // warmup is how many completions come before the steady window: N in a closed
 // loop; in an open loop, where the cap may be far above what is ever in flight,

@@ -1,6 +1,9 @@
 package sweep
 
-import "math"
+import (
+	"math"
+	"slices"
+)
 
 // Effort is how much a sweep spends on how exact an answer.
 type Effort string
@@ -17,11 +20,12 @@ var efforts = []string{string(EffortGuide), string(EffortQuick), string(EffortTh
 // pace is what an effort comes to.
 type pace struct {
 	ladder     float64 // requests of a step of the ladder per request in flight; 0: as configured
-	leap       float64 // ratio of two steps of the ladder, up to leapTo, that are worth measuring both; 0: all are
+	leap       float64 // ratio of two steps of the ladder, between leapFrom and leapTo, that are worth measuring both; 0: all are
 	waves      float64 // requests of a probe per request in flight, where answers are of one length
 	leastProbe int     // fewest requests of a probe
 	slope      float64 // fewest requests of a probe where success falls slowly, or a bucket of tokens may have been full
 	near       float64 // how close to an answer is close enough, as a share
+	kneeEnough float64 // how many times that the interval of a knee may span to either side: the curve bends slowly there, and each tenth less takes as many requests again
 	probes     int     // bounds the search for the knee, or for a time
 	budget     float64 // of the search, as a share of search_requests
 	repeats    int     // loads to repeat where a limit is claimed, come what may
@@ -30,14 +34,18 @@ type pace struct {
 	kneeFirst  bool    // look for the knee before the times: mostly it binds
 }
 
-// leapTo is the concurrency up to which a quick ladder leaps: above it a step that is too
-// high by far costs more than one in between.
-const leapTo = 100
+// leapFrom and leapTo are the concurrencies between which a quick ladder leaps: below, steps
+// cost little and show the curve; above, one that is too high by far costs more than one in
+// between.
+const (
+	leapFrom = 20
+	leapTo   = 100
+)
 
 var paces = map[Effort]pace{
-	EffortGuide:    {waves: 4, leastProbe: leastProbe, slope: 400, near: 0.02, probes: 6, budget: 1, repeats: 1, others: 2},
-	EffortQuick:    {ladder: 4, leap: 4, waves: 4, leastProbe: 24, slope: 300, near: 0.05, probes: 3, budget: 0.2, unseen: 0.019, kneeFirst: true},
-	EffortThorough: {waves: 6, leastProbe: 2 * leastProbe, slope: 800, near: 0.01, probes: 10, budget: 4, repeats: 4, others: 2},
+	EffortGuide:    {waves: 4, leastProbe: leastProbe, slope: 400, near: 0.02, kneeEnough: 1.25, probes: 6, budget: 1, repeats: 1, others: 2},
+	EffortQuick:    {ladder: 2.5, leap: 4, waves: 2.5, leastProbe: 24, slope: 300, near: 0.05, kneeEnough: 2.5, probes: 3, budget: 0.2, unseen: 0.019, kneeFirst: true},
+	EffortThorough: {waves: 6, leastProbe: 2 * leastProbe, slope: 800, near: 0.01, kneeEnough: 1.25, probes: 10, budget: 4, repeats: 4, others: 2},
 }
 
 // pace is that of the effort asked for.
@@ -63,7 +71,7 @@ func (c Config) rungAbove(n int, near bool) int {
 	p := c.pace()
 	for i, m := range c.Concurrency {
 		last := i == len(c.Concurrency)-1
-		if m > n && (last || n == 0 || near || p.leap == 0 || m > leapTo || float64(m) >= p.leap*float64(n)) {
+		if m > n && (last || n == 0 || near || p.leap == 0 || n > 1 && m <= leapFrom || m > leapTo || float64(m) >= p.leap*float64(n)) {
 			return m
 		}
 	}
@@ -73,7 +81,8 @@ func (c Config) rungAbove(n int, near bool) int {
 // gainOver is the throughput gain that is asked of a step over another one: on a ladder
 // that leaps the same for each doubling.
 func (c Config) gainOver(gain float64, from, to int) float64 {
-	if c.pace().leap == 0 || from < 1 || to <= 2*from {
+	own := slices.Contains(c.Concurrency, from) && slices.Contains(c.Concurrency, to)
+	if c.pace().leap == 0 || from < 1 || own && to <= 2*from {
 		return gain
 	}
 	return math.Pow(1+gain, math.Log2(float64(to)/float64(from))) - 1

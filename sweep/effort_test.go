@@ -3,9 +3,11 @@ package sweep
 import (
 	"math"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/capfind/capfind/analysis"
+	"github.com/capfind/capfind/loadgen"
 )
 
 func TestLaddersOfAnEffort(t *testing.T) {
@@ -17,7 +19,7 @@ func TestLaddersOfAnEffort(t *testing.T) {
 		{"", Default().Concurrency, Default().Concurrency},
 		{EffortGuide, Steps{1, 2, 3}, []int{1, 2, 3}},
 		{EffortThorough, Steps{1, 2, 3}, []int{1, 2, 3}},
-		{EffortQuick, Default().Concurrency, []int{1, 5, 20, 100, 200, 500, 1000}},
+		{EffortQuick, Default().Concurrency, []int{1, 5, 10, 20, 100, 200, 500, 1000}},
 		{EffortQuick, Steps{1, 2, 5, 10}, []int{1, 5, 10}},
 	} {
 		c := Default()
@@ -27,39 +29,190 @@ func TestLaddersOfAnEffort(t *testing.T) {
 		}
 	}
 	c := Config{Effort: EffortQuick, Concurrency: Default().Concurrency}
-	if got := c.rungAbove(5, true); got != 10 {
-		t.Errorf("near a limit it goes from 5 to %d", got)
+	if got := c.rungAbove(20, true); got != 50 {
+		t.Errorf("near a limit it goes from 20 to %d", got)
 	}
 	if got, want := c.gainOver(0.2, 5, 20), 0.44; math.Abs(got-want) > 1e-9 {
 		t.Errorf("from 5 to 20 a gain of %v is asked for, want %v", got, want)
+	}
+	if got, want := c.gainOver(0.2, 100, 137), math.Pow(1.2, math.Log2(1.37))-1; math.Abs(got-want) > 1e-9 {
+		t.Errorf("from 100 to 137, which is no step of the ladder, a gain of %v is asked for, want %v", got, want)
+	}
+	if got := c.gainOver(0.2, 50, 100); got != 0.2 {
+		t.Errorf("between two steps of the ladder a gain of %v is asked for", got)
 	}
 	if got := (Config{}).gainOver(0.2, 5, 20); got != 0.2 {
 		t.Errorf("the guide asks for %v whatever the leap", got)
 	}
 }
 
-// A server with 40 slots: a step further up costs less where throughput bends already.
-func TestQuickLeapsWhereNothingIsNear(t *testing.T) {
+// asked are the orders of a quick sweep of a server, as long as want says so.
+func asked(server func(o *Order) LoadState, want func(o *Order) bool) (got []int, answer Answer) {
 	q := FindLimit{Config: Default(), Rules: DefaultStopRules(), Band: DefaultBand()}
 	q.Config.Effort = EffortQuick
+	var h History
+	for {
+		o, a := q.Next(h)
+		if o == nil || !want(o) {
+			return got, a
+		}
+		h.Steps = append(h.Steps, server(o).Step(o, o.Requests, 0))
+		got = append(got, o.Concurrency)
+	}
+}
+
+func onLadder(o *Order) bool { return o.Phase == analysis.PhaseLadder }
+
+// A step further up costs less where throughput bends already, and none is climbed where
+// requests wait.
+func TestQuickLeapsWhereNothingIsNear(t *testing.T) {
 	for _, tt := range []struct {
 		slots float64
 		want  []int
-	}{{40, []int{1, 5, 20, 100}}, {12, []int{1, 5, 20, 50}}, {3, []int{1, 5, 10}}} {
-		var h History
-		var got []int
-		for {
-			o, _ := q.Next(h)
-			if o == nil || o.Phase != analysis.PhaseLadder {
-				break
-			}
-			n := float64(o.Concurrency)
-			r := max(1, n/tt.slots)
-			h.Steps = append(h.Steps, LoadState{Residence: r, TTFT: r - 0.99, Tokens: 100}.Step(o, o.Requests, 0))
-			got = append(got, o.Concurrency)
-		}
+	}{{40, []int{1, 5, 10, 20, 100}}, {12, []int{1, 5, 10, 20}}, {3, []int{1, 5}}} {
+		got, _ := asked(func(o *Order) LoadState {
+			r := max(1, float64(o.Concurrency)/tt.slots)
+			return LoadState{Residence: r, TTFT: r - 0.99, Tokens: 100}
+		}, onLadder)
 		if !slices.Equal(got, tt.want) {
 			t.Errorf("%v slots: %v, want %v", tt.slots, got, tt.want)
+		}
+	}
+}
+
+// Time in system rises in a straight line, R = a + b N, so that the knee lies at 2.8 a/b
+// whatever the step: one load above it shows that, and no more is climbed.
+func TestQuickClimbsToTheKneeAhead(t *testing.T) {
+	for knee, want := range map[float64][]int{109: {1, 5, 10, 20, 50, 100, 137}, 45: {1, 5, 10, 20, 50, 65}} {
+		slope := (1/math.Log2(1.2) - 1) / knee
+		got, answer := asked(func(o *Order) LoadState {
+			r := 1 + slope*float64(o.Concurrency)
+			if o.Concurrency > 109 {
+				r *= 0.97 // by chance, so that throughput gains enough there: it ends all the same
+			}
+			return LoadState{Residence: r, TTFT: 0.01, Tokens: 100}
+		}, func(*Order) bool { return true })
+		if climbed := got[:min(len(want), len(got))]; !slices.Equal(climbed, want) || slices.Max(got) > want[len(want)-1] {
+			t.Errorf("knee %v: %v, want %v", knee, got, want)
+		}
+		if at := answer.Limit; at == nil || math.Abs(at.Concurrency.Or(0)-knee) > 0.05*knee || at.Confidence.Or(0) != 0.95 {
+			t.Errorf("knee %v: limit %+v", knee, at)
+		}
+	}
+}
+
+// From how many on requests fail does not matter where the knee lies well below.
+func TestQuickLooksForNoSuccessAboveTheKnee(t *testing.T) {
+	q := FindLimit{Config: Default(), Rules: DefaultStopRules(), Band: DefaultBand()}
+	q.Config.Effort = EffortQuick
+	var h History
+	for {
+		o, a := q.Next(h)
+		if o == nil {
+			if a.Limit == nil || math.Abs(a.Limit.Concurrency.Or(0)-32) > 1 || a.Limit.BoundBy != RuleGain {
+				t.Errorf("limit %+v", a.Limit)
+			}
+			break
+		}
+		failed := 0
+		if o.Concurrency > 48 { // a queue of 16
+			failed = o.Requests / 2
+		}
+		r := max(1, float64(o.Concurrency)/32)
+		h.Steps = append(h.Steps, LoadState{Residence: r, TTFT: r - 0.99, Tokens: 100, Served: min(float64(o.Concurrency), 48)}.Step(o, o.Requests-failed, failed))
+	}
+	for _, s := range h.Steps {
+		if s.Purpose == RuleSuccess && s.Concurrency != 48 { // from which the knee is guessed
+			t.Errorf("%d requests in flight were measured for success", s.Concurrency)
+		}
+	}
+}
+
+// A server that dies at 137 in flight is killed once more, just above what it bears, to make
+// sure that it was the load; nothing else is measured up there.
+func TestQuickKillsTwice(t *testing.T) {
+	q := FindLimit{Config: Default(), Rules: DefaultStopRules(), Band: DefaultBand()}
+	q.Config.Effort = EffortQuick
+	var h History
+	var above []int
+	for {
+		o, a := q.Next(h)
+		if o == nil {
+			if l := a.Limit; l == nil || l.Concurrency.Or(0) != 136 || l.High.Or(0) != 136 || l.BoundBy != RuleSuccess {
+				t.Errorf("limit %+v", l)
+			}
+			break
+		}
+		step := LoadState{Residence: 1.56 + 0.0048*float64(o.Concurrency), TTFT: 0.1, Tokens: 100}
+		if o.Concurrency > 136 {
+			above = append(above, o.Concurrency)
+			h.Crashes = append(h.Crashes, Crash{Step: len(h.Steps), Concurrency: o.Concurrency, InFlight: loadgen.Known(137), RecoveredSeconds: loadgen.Known(1)})
+			h.Steps = append(h.Steps, step.Step(o, 0, o.Concurrency))
+			continue
+		}
+		h.Steps = append(h.Steps, step.Step(o, o.Requests, 0))
+	}
+	if !slices.Equal(above, []int{200, 137}) {
+		t.Errorf("measured above the edge: %v", above)
+	}
+}
+
+// Long answers alone make a step of a few dozen requests look slow: at equal lengths it is not.
+func TestQuickStepAtEqualLengths(t *testing.T) {
+	run := func(long float64) History {
+		q := FindLimit{Config: Default(), Rules: DefaultStopRules(), Band: DefaultBand()}
+		q.Config.Effort = EffortQuick
+		var h History
+		for {
+			o, _ := q.Next(h)
+			if o == nil || o.Concurrency > 10 || !onLadder(o) {
+				return h
+			}
+			tokens := 100.0
+			if o.Concurrency == 10 {
+				tokens *= long
+			}
+			s := LoadState{Residence: 0.01 * tokens, TTFT: 0.01, Tokens: tokens, PerToken: 0.01}.Step(o, o.Requests, 0)
+			h.Steps = append(h.Steps, s)
+		}
+	}
+	q := FindLimit{Config: Default(), Rules: DefaultStopRules(), Band: DefaultBand()}
+	q.Config.Effort = EffortQuick
+	h := run(2.5)
+	raw := h.Steps[len(h.Steps)-1]
+	if raw.Concurrency != 10 || raw.Passed() {
+		t.Fatalf("the step at %d: %+v; it must look short of throughput", raw.Concurrency, raw.Stop)
+	}
+	next, _ := q.Next(h)
+	if next == nil || !onLadder(next) || next.Concurrency != 20 {
+		t.Errorf("it goes on with %+v", next)
+	}
+	_, answer := q.Next(History{Steps: h.Steps, End: &End{Why: "enough"}})
+	if s := answer.Steps[len(answer.Steps)-1]; s.Cleared == nil || !AtEqualLengths(answer.Steps, &s) {
+		t.Errorf("the step: %+v", s.Cleared)
+	}
+	for _, w := range answer.Warnings {
+		if strings.Contains(w, "the ladder stopped") {
+			t.Error(w)
+		}
+	}
+	q.Config.Effort = EffortGuide
+	h.Steps[len(h.Steps)-1].Cleared = nil
+	if next, _ := q.Next(h); next == nil || onLadder(next) {
+		t.Errorf("the guide's own ladder goes on with %+v", next)
+	}
+}
+
+// Of a few dozen requests two that fail settle nothing; of the guide's hundred six do.
+func TestWhatEndsAStep(t *testing.T) {
+	for effort, want := range map[Effort]Abandon{
+		EffortQuick: {Allowed: -1, Sequential: true, Patience: 0.2},
+		EffortGuide: {Allowed: 0},
+	} {
+		q := FindLimit{Config: Default(), Rules: DefaultStopRules(), Band: DefaultBand()}
+		q.Config.Effort = effort
+		if o, _ := q.Next(History{}); o.Abandon != want {
+			t.Errorf("%s: %+v, want %+v", effort, o.Abandon, want)
 		}
 	}
 }

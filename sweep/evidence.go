@@ -132,7 +132,7 @@ func (e *evidence) holdsTogether(bad *analysis.Step) bool {
 			runs = append(runs, s)
 		}
 	}
-	if len(runs) < 2 {
+	if len(runs) < 2 && !e.gainAtEqualLengths(bad) {
 		return false
 	}
 	for _, b := range bad.Breaches {
@@ -143,6 +143,25 @@ func (e *evidence) holdsTogether(bad *analysis.Step) bool {
 	return true
 }
 
+// gainAtEqualLengths reports whether a single run may be cleared: of a quick step that is
+// short of throughput alone. A few dozen requests whose answers happen to be long show little
+// throughput, and by how much that is their lengths is known.
+func (e *evidence) gainAtEqualLengths(bad *analysis.Step) bool {
+	return e.pace().ladder > 0 && len(bad.Breaches) == 1 && breaks(bad, RuleGain)
+}
+
+// AtEqualLengths reports whether a step was cleared by its own run: at equal lengths of
+// answers it broke no rule.
+func AtEqualLengths(steps []analysis.Step, cleared *analysis.Step) bool {
+	runs := 0
+	for i := range steps {
+		if steps[i].Concurrency == cleared.Concurrency {
+			runs++
+		}
+	}
+	return runs == 1
+}
+
 // together reports whether the runs of a load, taken together, meet a rule.
 func (e *evidence) together(rule string, n int, runs []analysis.Step) bool {
 	switch rule {
@@ -150,7 +169,7 @@ func (e *evidence) together(rule string, n int, runs []analysis.Step) bool {
 		return e.succeedTogether(runs)
 	case RuleGain:
 		from, to := e.throughput(e.last), e.throughput(n)
-		return from > 0 && to/from-1 >= e.ask.Rules.MinThroughputGain
+		return from > 0 && to/from-1 >= e.ask.Config.gainOver(e.ask.Rules.MinThroughputGain, e.last, n)
 	}
 	for _, t := range e.timedRules() {
 		if t.rule == rule {

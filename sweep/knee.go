@@ -67,10 +67,11 @@ func (e *evidence) kneeGuess() (int, string) {
 	if n := free(0.9, 1.1, 1); n > 0 {
 		return n, fmt.Sprintf("throughput seems to stop growing at %.0f", knee)
 	}
-	if n := free(1.1, 1.6, 1.25); n > 0 {
+	narrow := e.narrow(&c, knee)
+	if n := free(1.1, 1.6, above); n > 0 && !(narrow && e.pace().kneeFirst && e.spread() < frayed) {
 		return n, fmt.Sprintf("above %.0f, where throughput seems to stop growing", knee)
 	}
-	if (c.KneeHigh.Or(math.Inf(1))-c.KneeLow.Or(0))/2 <= kneeEnough*e.near(knee) {
+	if narrow {
 		return 0, ""
 	}
 	for _, f := range []float64{0.55, 1.2, 0.8, 0.9} {
@@ -81,40 +82,28 @@ func (e *evidence) kneeGuess() (int, string) {
 	return 0, ""
 }
 
-// roughKnee is a load near where throughput stops growing as the two largest say that lie
-// apart, and that was not measured: with slots in the one above, so many are being served
-// as its time in system is longer than in the one below. 0 where it would not bind.
+// narrow reports whether the interval of a knee is as narrow as is asked for.
+func (e *evidence) narrow(c *analysis.Curve, knee float64) bool {
+	return (c.KneeHigh.Or(math.Inf(1))-c.KneeLow.Or(0))/2 <= e.pace().kneeEnough*e.near(knee)
+}
+
+// roughKnee is a load near where throughput stops growing as few loads say, and that was
+// not measured; 0 where it would not bind.
 func (e *evidence) roughKnee() int {
-	points := e.merged()
-	k := len(points) - 1
-	below := -1
-	for i := range points {
-		if k > 0 && points[i].Concurrency <= points[k].Concurrency/1.5 {
-			below = i
-		}
-	}
-	if below < 0 {
-		return 0
-	}
-	top := points[k]
-	at := top.Concurrency * points[below].Residence / top.Residence
+	at, ok := e.kneeGuessed()
 	bound := e.otherBound()
-	if at >= 0.9*bound || at <= points[below].Concurrency {
+	if !ok || at >= 0.9*bound {
 		return 0
 	}
-	for _, f := range []float64{1, 1.25, 0.8} {
+	for _, f := range []float64{1, above, 0.8} {
 		n := int(math.Round(min(f*at, bound)))
-		near := slices.ContainsFunc(points, func(p analysis.CurveInput) bool { return math.Abs(p.Concurrency-float64(n)) < 0.1*float64(n) })
+		near := slices.ContainsFunc(e.merged(), func(p analysis.CurveInput) bool { return math.Abs(p.Concurrency-float64(n)) < 0.1*float64(n) })
 		if n >= 1 && !near {
 			return n
 		}
 	}
 	return 0
 }
-
-// kneeEnough is how many times as wide as near the interval of a knee may stay: the
-// curve bends slowly there, and each tenth less takes as many requests again.
-const kneeEnough = 1.25
 
 // kneeBelow looks for a knee below the limit that binds otherwise, where the curve does
 // not rule out that there is one: low is the lower end of where it may be.

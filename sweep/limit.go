@@ -40,7 +40,7 @@ func (e *evidence) next() *Order {
 	}
 	parts := []func() *Order{e.alive, e.success, e.tell, e.latencies, e.others, e.knee, e.confirm, e.repeat}
 	if e.pace().kneeFirst {
-		parts = []func() *Order{e.alive, e.success, e.knee, e.tell, e.latencies, e.others, e.confirm, e.repeat}
+		parts = []func() *Order{e.alive, e.lowKnee, e.success, e.early, e.knee, e.tell, e.latencies, e.others, e.confirm, e.repeat}
 	}
 	for _, part := range parts {
 		if o := part(); o != nil {
@@ -56,7 +56,7 @@ func (e *evidence) next() *Order {
 func (e *evidence) climb() *Order {
 	steps := e.ask.Config.rungs()
 	if !e.stopped {
-		if n := e.ask.Config.rungAbove(e.climbed, e.nearing()); n > 0 {
+		if n := e.rungNext(); n > 0 {
 			o := e.order(n, e.promptsAt(n), analysis.PhaseLadder)
 			o.Repeat, o.Settle, o.Prev = e.ask.Config.Repeat && e.pace().ladder == 0, e.ask.Config.Exact, e.passed()
 			if k := len(o.Prev); k > 0 {
@@ -96,30 +96,6 @@ func (e *evidence) climb() *Order {
 	return o
 }
 
-// nearing reports whether the last step that held is close to a limit: its throughput
-// grew by a good deal less than its load, or a time is beyond half of what it may be.
-func (e *evidence) nearing() bool {
-	held := e.passed()
-	k := len(held) - 1
-	if k < 0 {
-		return false
-	}
-	for _, t := range e.timedRules() {
-		if points := e.points(t); len(points) > 0 && points[len(points)-1].Value > t.threshold/2 {
-			return true
-		}
-	}
-	if k < 1 {
-		return false
-	}
-	from, to := e.throughput(held[k-1].Concurrency), e.throughput(held[k].Concurrency)
-	ratio := float64(held[k].Concurrency) / float64(held[k-1].Concurrency)
-	return from > 0 && math.Log(to/from) < linear*math.Log(ratio)
-}
-
-// linear is the elasticity of throughput from which nothing holds it back noticeably.
-const linear = 0.85
-
 // passed are the steps of the ladder, and those that took its place since the server
 // changed, that broke no rule, by concurrency.
 func (e *evidence) passed() []analysis.Step {
@@ -146,15 +122,35 @@ func (e *evidence) pace() pace { return e.ask.Config.pace() }
 func (e *evidence) promptsAt(concurrency int) int {
 	c := e.ask.Config
 	if p := c.pace(); p.ladder > 0 {
-		return max(int(math.Ceil(p.ladder*float64(concurrency))), leastRung, c.MinPrompts)
+		least := leastRung
+		if concurrency > 1 {
+			least = concurrency + 4*leastRung // until it is full, and enough to tell the lengths' part in it
+		}
+		return max(int(math.Ceil(p.ladder*float64(concurrency))), least, c.MinPrompts)
 	}
 	return max(c.PromptsPerConcurrency*concurrency, c.MinPrompts, 1)
 }
 
 // order is a load to be judged by the rules.
 func (e *evidence) order(n, requests int, phase analysis.Phase) *Order {
-	return &Order{Concurrency: n, Requests: requests, Phase: phase, Rules: e.ask.Rules,
-		Abandon: Abandon{Allowed: allowedFailures(e.ask.Rules, requests)}}
+	o := &Order{Concurrency: n, Requests: requests, Phase: phase, Rules: e.ask.Rules, Abandon: e.untilSettled()}
+	if e.pace().ladder == 0 {
+		o.Abandon = Abandon{Allowed: allowedFailures(e.ask.Rules, requests)}
+	}
+	return o
+}
+
+// untilSettled ends a run once a sequential test has settled that too many fail: of a few
+// dozen requests two that fail, and failures are quick, prove nothing.
+func (e *evidence) untilSettled() Abandon {
+	if e.ask.Rules.MinSuccessRate <= 0 {
+		return Abandon{Allowed: -1}
+	}
+	a := Abandon{Allowed: -1, Sequential: true, Patience: 0.5}
+	if e.pace().ladder > 0 && !e.gradual() && !e.rateLimited() {
+		a.Patience = 0.2
+	}
+	return a
 }
 
 // What the search measures a step for, beside the criteria by their names.
@@ -166,7 +162,7 @@ const (
 )
 
 // leastRung is the fewest requests of a step of a quick ladder.
-const leastRung = 6
+const leastRung = 5
 
 // leastProbe is the fewest requests of a probe: without a failure they support a
 // success rate of 95 % with 95 % confidence, and the sequential test accepts.
@@ -179,10 +175,9 @@ func (e *evidence) probe(n int, waves float64, purpose, why string) *Order {
 	o := e.order(n, max(int(math.Ceil(waves*float64(n))), e.pace().leastProbe), analysis.PhaseProbe)
 	o.Purpose, o.Why = purpose, why
 	served, ok := e.served()
-	o.Abandon = Abandon{Allowed: -1}
-	if e.ask.Rules.MinSuccessRate > 0 {
-		o.Abandon.Sequential, o.Abandon.Patient = true, true
-		o.Abandon.PastCliff = ok && float64(n) > served && !e.gradual()
+	o.Abandon = e.untilSettled()
+	if o.Abandon.Sequential {
+		o.Abandon.PastCliff = (ok && float64(n) > served || e.pace().kneeFirst && !e.rateLimited()) && !e.gradual()
 	}
 	return o
 }
@@ -254,8 +249,11 @@ func (e *evidence) affordable() bool {
 // at, and no more than the ladder went to.
 func (e *evidence) ceiling() int {
 	top := e.broken
-	if top == 0 {
+	switch bad := e.firstBad(); {
+	case top == 0:
 		top = e.last
+	case e.pace().kneeFirst && len(bad.Breaches) == 1 && breaks(bad, RuleGain):
+		top += top / 2 // it may have been chance, and what is served all the same does no harm
 	}
 	for i := range e.steps {
 		if s := &e.steps[i]; breaks(s, RuleSuccess) {

@@ -82,12 +82,13 @@ type Abandon struct {
 	// threshold. Completed and Failed are what the test starts from: runs before.
 	Sequential        bool
 	Completed, Failed int
-	// Patient adds to Sequential that half of what was sent must have failed, or that
+	// Patience adds to Sequential that such a share of what was sent must have failed, or that
 	// PastCliff, a load known to be more than the server admits, has two waves behind it.
 	// Where success falls slowly, to stop at a bad moment would count the moment as the
 	// rate; and a server that turns requests away shows by the others how many it can
 	// serve, once two waves are through.
-	Patient, PastCliff bool
+	Patience  float64
+	PastCliff bool
 }
 
 // judge is every rule that the order's step breaks.

@@ -20,6 +20,9 @@ func (e *evidence) success() *Order {
 		return nil
 	}
 	good, fails := e.successBracket()
+	if e.pace().kneeFirst && e.boundBelow(float64(good)) {
+		return nil
+	}
 	waves := e.waves()
 	if e.gradual() {
 		c := e.crossing()
@@ -56,7 +59,7 @@ func halfWidth(c analysis.Crossing) float64 {
 
 // closed reports whether nothing is left between good and bad.
 func (e *evidence) closed(good, bad int) bool {
-	return float64(bad-good) <= max(1, math.Floor(0.01*float64(good)))
+	return float64(bad-good) <= max(1, math.Floor(e.near(float64(good))/2))
 }
 
 // successBracket is the largest concurrency below which nothing failed the rule

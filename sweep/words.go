@@ -59,6 +59,9 @@ func (e *evidence) remarks(a *Answer) []string {
 	for i := range e.all {
 		s := &e.all[i]
 		if s.Cleared != nil && s.Phase == analysis.PhaseLadder {
+			if AtEqualLengths(e.all, s) {
+				continue // nothing stopped there, and nothing was repeated
+			}
 			out = append(out, fmt.Sprintf("the ladder stopped at %d and went on later: together with the runs since then that load breaks no rule (%s)", s.Concurrency, s.Cleared.Sentence))
 		}
 	}

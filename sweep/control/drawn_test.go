@@ -129,7 +129,7 @@ func (d *drawn) requests(o *sweep.Order, p simserver.Point) (good, bad int, why 
 			test.Add(ok)
 		}
 		a := o.Abandon
-		settled := test != nil && test.Outcome() == analysis.Below && (!a.Patient || bad > good || a.PastCliff && good+bad >= 2*o.Concurrency)
+		settled := test != nil && test.Outcome() == analysis.Below && (a.Patience == 0 || float64(bad) > a.Patience*float64(good+bad) || a.PastCliff && good+bad >= 2*o.Concurrency)
 		if a.Allowed >= 0 && bad > a.Allowed || settled {
 			return good, bad, "abandoned: lost"
 		}

@@ -177,6 +177,10 @@ func (s *session) sayCleared() {
 			s.cleared = map[int]bool{}
 		}
 		s.cleared[step.Concurrency] = true
+		if sweep.AtEqualLengths(s.r.Steps, step) {
+			s.notice("%s: its answers were longer than others, at equal lengths it gains enough", step.Cleared.Sentence)
+			continue
+		}
 		s.notice("%s: that was chance, together with its other runs the step holds", step.Cleared.Sentence)
 	}
 }

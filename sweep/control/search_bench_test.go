@@ -53,10 +53,7 @@ const searchRunsVar = "CAPFIND_SEARCH_RUNS"
 // tell it to less than sqrt(q (1-q)/n)/q' (Cramer and Rao). At q = 0.05 and
 // q' = 0.002 that is 2 in flight at 3,000 requests, and 0.5 at 47,500.
 func BenchmarkSearch(b *testing.B) {
-	runs := 20
-	if v, err := strconv.Atoi(os.Getenv(searchRunsVar)); err == nil {
-		runs = v
-	}
+	runs := runsAsked(20)
 	for range b.N {
 		head()
 		for _, t := range append(trials(), uneven()...) {
@@ -231,7 +228,13 @@ func head() {
 func tell(seed int, a *sweep.Answer) {
 	fmt.Printf("   seed %d: %s | %s\n", seed, a.Sentence, a.Ladder.Sentence)
 	for k, s := range a.Steps {
-		fmt.Printf("      %d %s %s n=%d ok=%d bad=%d R=%s TTFT=%s %s\n", k, s.Phase, s.Purpose, s.Concurrency, s.Whole.Completed, s.Whole.Failed, s.Whole.MeanResidenceSeconds.Format(3), s.Whole.TTFT.Mean.Format(3), s.Abandoned)
+		at, se := math.NaN(), math.NaN()
+		if s.Level != nil {
+			l := s.Level.ForLength(100, 0)
+			e, _ := l.SE(func(b analysis.LevelBatch) float64 { return b.Residence })
+			at, se = l.Mean().Residence, e.Or(math.NaN())
+		}
+		fmt.Printf("      %d %s %s n=%d ok=%d bad=%d R=%s, at 100 tokens %.3f +-%.3f, TTFT=%s %s\n", k, s.Phase, s.Purpose, s.Concurrency, s.Whole.Completed, s.Whole.Failed, s.Whole.MeanResidenceSeconds.Format(3), at, se, s.Whole.TTFT.Mean.Format(3), s.Abandoned)
 	}
 	for _, w := range a.Warnings {
 		fmt.Println("      !", w)
@@ -248,10 +251,7 @@ func tell(seed int, a *sweep.Answer) {
 // BenchmarkDecisions is the same with drawn steps, a thousand sweeps of each server:
 // no load, no clock, nothing but the decisions.
 func BenchmarkDecisions(b *testing.B) {
-	runs := 1000
-	if v, err := strconv.Atoi(os.Getenv(searchRunsVar)); err == nil {
-		runs = v
-	}
+	runs := runsAsked(1000)
 	for range b.N {
 		head()
 		for _, t := range append(trials(), uneven()...) {
@@ -302,37 +302,55 @@ func (tr trial) drawn(runs int) answers {
 
 // BenchmarkEfforts prints what a sweep costs and how good its answer is, by how much
 // effort was asked for: requests and seconds of a whole sweep, medians, beside those of
-// the guide's on the same server.
+// the guide's on the same server. First with drawn steps, on every server whose steady
+// state is known in closed form; then with the real client under fake time, on those of
+// them that it meets in the search's own bench: short runs are what a drawn step flatters.
 func BenchmarkEfforts(b *testing.B) {
-	runs := 100
-	if v, err := strconv.Atoi(os.Getenv(searchRunsVar)); err == nil {
-		runs = v
-	}
-	const format = "%-42s %8s %9s %9s %7s %7s %8s %8s\n"
 	for range b.N {
-		fmt.Printf("\n"+format, "server", "truth", "effort", "requests", "of it", "time", "within", "covered")
-		for _, t := range append(trials(), uneven()...) {
-			if !strings.Contains(t.Name, os.Getenv("CAPFIND_SEARCH_CASE")) || t.search > 0 || len(t.Truth().OutOfModel) > 0 || t.outside || t.none {
+		fmt.Print("\ndrawn steps")
+		efforts(append(trials(), uneven()...), runsAsked(100), trial.drawn)
+		fmt.Print("\nreal client")
+		efforts(trials(), runsAsked(20), func(t trial, runs int) answers {
+			var all answers
+			for _, r := range t.sweeps(runs) {
+				all = append(all, r.Answer)
+			}
+			return all
+		})
+	}
+}
+
+// runsAsked is how many sweeps of each server were asked for.
+func runsAsked(otherwise int) int {
+	if v, err := strconv.Atoi(os.Getenv(searchRunsVar)); err == nil {
+		return v
+	}
+	return otherwise
+}
+
+func efforts(all []trial, runs int, sweeps func(trial, int) answers) {
+	const format = "%-42s %8s %9s %9s %7s %7s %8s %8s\n"
+	fmt.Printf("\n"+format, "server", "truth", "effort", "requests", "of it", "time", "within", "covered")
+	for _, t := range all {
+		if !strings.Contains(t.Name, os.Getenv("CAPFIND_SEARCH_CASE")) || t.search > 0 || len(t.Truth().OutOfModel) > 0 || t.outside || t.none {
+			continue
+		}
+		var base cost
+		for _, effort := range []sweep.Effort{sweep.EffortGuide, sweep.EffortQuick, sweep.EffortThorough} {
+			if only := os.Getenv("CAPFIND_SEARCH_EFFORT"); only != "" && only != string(effort) && effort != sweep.EffortGuide {
 				continue
 			}
-			t.truths = nil
-			var base cost
-			for _, effort := range []sweep.Effort{sweep.EffortGuide, sweep.EffortQuick, sweep.EffortThorough} {
-				if only := os.Getenv("CAPFIND_SEARCH_EFFORT"); only != "" && only != string(effort) && effort != sweep.EffortGuide {
-					continue
-				}
-				t.effort = effort
-				all := t.drawn(runs)
-				if os.Getenv("CAPFIND_SEARCH_VERBOSE") == string(effort) {
-					tell(1, &all[0])
-				}
-				c := t.cost(all)
-				if effort == sweep.EffortGuide {
-					base = c
-				}
-				fmt.Printf(format, t.Name, fmt.Sprint(t.wanted()[0].low), effort, fmt.Sprintf("%.0f", c.requests), ratio(c.requests, base.requests), ratio(c.seconds, base.seconds),
-					fmt.Sprintf("%.1f %%", c.within), fmt.Sprintf("%.1f %%", c.covered))
+			t.effort = effort
+			answers := sweeps(t, runs)
+			if os.Getenv("CAPFIND_SEARCH_VERBOSE") == string(effort) {
+				tell(1, &answers[0])
 			}
+			c := t.cost(answers)
+			if effort == sweep.EffortGuide {
+				base = c
+			}
+			fmt.Printf(format, t.Name, fmt.Sprint(t.wanted()[0].low), effort, fmt.Sprintf("%.0f", c.requests), ratio(c.requests, base.requests), ratio(c.seconds, base.seconds),
+				fmt.Sprintf("%.1f %%", c.within), fmt.Sprintf("%.1f %%", c.covered))
 		}
 	}
 }

@@ -121,7 +121,7 @@ func (w *watch) settled() bool {
 	if w.test == nil || w.test.Outcome() != analysis.Below {
 		return false
 	}
-	return !a.Patient || 2*w.failed > w.sent || a.PastCliff && w.done >= 2*w.order.Concurrency
+	return a.Patience == 0 || float64(w.failed) > a.Patience*float64(w.sent) || a.PastCliff && w.done >= 2*w.order.Concurrency
 }
 
 func (w *watch) overBudget() bool {
