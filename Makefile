@@ -27,12 +27,13 @@ check: ## formatting, vet, staticcheck
 	go vet ./...
 	go tool -modfile=tools/go.mod staticcheck ./...
 
-bench: ## cost and exactness of the client beside bare readers and tcpdump; what a report of a million requests takes
+bench: build ## cost and exactness of the client beside bare readers, tcpdump and other tools' clients; what a report of a million requests takes
 	go test -run '^$$' -bench 'Stream|Capture|Python' -benchtime 1x -timeout 30m ./loadgen
 	go test -run '^$$' -bench . ./loadgen/api
 	go test -run '^$$' -bench Intake -benchtime 1x ./internal/fleet
 	go test -run '^$$' -bench Report -benchtime 1x ./cmd/capfind
 	go test -run '^$$' -bench GateWithViewers -benchtime 1x ./internal/live
+	@if command -v python3 >/dev/null; then $(ENGINES) clients; else echo "other tools' clients: there is no Python here"; fi
 
 bench-search: ## how exact the search is: a thousand drawn sweeps a server, then a few dozen with the real client under fake time
 	go test -run '^$$' -bench "Decisions|Efforts|Spreads|Search" -benchtime 1x -timeout 2h ./sweep/control
