@@ -68,7 +68,7 @@ func Fit(points []CurveInput, o FitOptions) Curve {
 		c.span(points)
 	}
 	if n := distinct(points); n < minDistinct {
-		c.refuse("%s: %d different concurrencies were measured, %d are needed", neverClaimed, n, minDistinct)
+		c.refuse("%s: throughput is known at %d different concurrencies, %d are needed", neverClaimed, n, minDistinct)
 		return c
 	}
 	points, best := c.settle(points, o)

@@ -197,7 +197,7 @@ func TestReadingOfALoadRunTwice(t *testing.T) {
 // is no measurement of too few loads.
 func TestNoClaimsOfAnImport(t *testing.T) {
 	r := fixtures()["imported"].result
-	r.Curve = &analysis.Curve{Refusals: []string{"no model is trusted: 0 different concurrencies were measured, 6 are needed"}}
+	r.Curve = &analysis.Curve{Refusals: []string{"no model is trusted: throughput is known at 0 different concurrencies, 6 are needed"}}
 	if got := newView(r, testWords(t, English), false).refusals(); got != nil {
 		t.Errorf("%q", got)
 	}

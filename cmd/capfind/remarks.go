@@ -58,7 +58,11 @@ func heldBackRemark(steps []analysis.Step) string {
 	for i := len(steps) - 1; i >= 0; i-- {
 		s := &steps[i]
 		if n, short := s.Short(); short && s.Passed() && s.Whole.Failed > 0 {
-			return fmt.Sprintf("at %s only %.1f were there on average: workers whose request failed wait before they send another, so that fewer are refused than by clients that keep asking", loadOf(s), n)
+			then := "so that fewer are refused than by clients that keep asking"
+			if s.Failures[loadgen.HTTP429]+s.Failures[loadgen.HTTP5xx] == 0 {
+				then = "so that the server had less to do than with clients that keep asking"
+			}
+			return fmt.Sprintf("at %s only %.1f were there on average: workers whose request failed wait before they send another, %s", loadOf(s), n, then)
 		}
 	}
 	return ""
