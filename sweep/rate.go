@@ -98,9 +98,9 @@ type FindRate struct {
 func (f FindRate) Next(h History) (*Order, Answer) {
 	q := f.Arrivals.withDefaults()
 	seen, steps := split(h.Steps)
-	o := f.look(seen, q)
+	o := f.look(q, seen)
 	if o == nil || len(steps) > 0 {
-		o = f.next(steps, q, seen)
+		o = f.next(q, seen, steps)
 	}
 	if o != nil && h.End == nil {
 		return o, Answer{}
@@ -122,7 +122,7 @@ func split(all []analysis.Step) (seen, steps []analysis.Step) {
 
 // look is the next closed loop that says where to begin; nil where enough is known. One
 // that fails, or that this client could not make, says nothing.
-func (f FindRate) look(seen []analysis.Step, q RateConfig) *Order {
+func (f FindRate) look(q RateConfig, seen []analysis.Step) *Order {
 	k := len(seen)
 	if !q.Look || q.Closed != nil || k == len(looks) || looks[k] > q.Concurrency {
 		return nil
@@ -147,7 +147,7 @@ func lookedAt(s *analysis.Step) float64 {
 	return s.Whole.RequestThroughput.Or(0)
 }
 
-func (f FindRate) next(steps []analysis.Step, q RateConfig, seen []analysis.Step) *Order {
+func (f FindRate) next(q RateConfig, seen, steps []analysis.Step) *Order {
 	if rateClientLimited(steps) != nil {
 		return nil
 	}
@@ -161,7 +161,7 @@ func (f FindRate) next(steps []analysis.Step, q RateConfig, seen []analysis.Step
 	for i := from; i < len(q.Rates); i++ {
 		step := made[q.Rates[i]]
 		if step == nil {
-			return f.order(steps, seen, q, q.Rates[i], analysis.PhaseLadder)
+			return f.order(q, seen, steps, q.Rates[i], analysis.PhaseLadder)
 		}
 		if !step.Passed() {
 			break
@@ -171,7 +171,7 @@ func (f FindRate) next(steps []analysis.Step, q RateConfig, seen []analysis.Step
 		for i := from - 1; i >= 0; i-- {
 			step := made[q.Rates[i]]
 			if step == nil {
-				return f.order(steps, seen, q, q.Rates[i], analysis.PhaseLadder)
+				return f.order(q, seen, steps, q.Rates[i], analysis.PhaseLadder)
 			}
 			if step.Passed() {
 				break
@@ -182,7 +182,7 @@ func (f FindRate) next(steps []analysis.Step, q RateConfig, seen []analysis.Step
 	if !f.Exact || len(steps)-len(made) >= maxRateProbes || good == 0 || math.IsInf(bad, 1) || bad <= rateStep*good {
 		return nil
 	}
-	return f.order(steps, seen, q, math.Sqrt(good*bad), analysis.PhaseProbe)
+	return f.order(q, seen, steps, math.Sqrt(good*bad), analysis.PhaseProbe)
 }
 
 // first is the index of the rate to begin with: the highest that is at most
@@ -219,8 +219,8 @@ func rateClientLimited(steps []analysis.Step) *analysis.Step {
 
 // order is one arrival rate: for at least twenty response times, since a queue near
 // its limit takes its time to show.
-func (f FindRate) order(steps, seen []analysis.Step, q RateConfig, rate float64, phase analysis.Phase) *Order {
-	requests := max(q.requestsAt(rate), int(math.Ceil(20*rate*responseTime(steps, seen, q, rate))))
+func (f FindRate) order(q RateConfig, seen, steps []analysis.Step, rate float64, phase analysis.Phase) *Order {
+	requests := max(q.requestsAt(rate), int(math.Ceil(20*rate*responseTime(q.closedLoops(seen), steps, rate))))
 	o := &Order{Concurrency: q.Concurrency, Rate: rate, Burstiness: q.Burstiness, Phase: phase, Rules: f.Rules, Intended: true}
 	o.Repeat = f.Repeat && phase == analysis.PhaseLadder
 	if phase == analysis.PhaseProbe {
@@ -235,26 +235,32 @@ func (f FindRate) order(steps, seen []analysis.Step, q RateConfig, rate float64,
 // responseTime is about the response time at a rate in seconds, 0 where nothing tells:
 // that of the last step that held, for beyond the limit responses take as long as the
 // queue happened to grow, or that of the smallest closed loop with so much throughput.
-func responseTime(steps, seen []analysis.Step, q RateConfig, rate float64) (e2e float64) {
+func responseTime(closed, steps []analysis.Step, rate float64) (e2e float64) {
 	for _, s := range slices.Backward(steps) {
 		if s.Passed() {
 			return s.Verdict().E2E.Mean.Or(0)
 		}
 	}
-	if q.Closed != nil {
-		seen = slices.Clone(q.Closed.Steps)
-		slices.SortStableFunc(seen, func(a, b analysis.Step) int { return cmp.Compare(a.Concurrency, b.Concurrency) })
-	}
-	for i := range seen {
-		if lookedAt(&seen[i]) == 0 {
+	for i := range closed {
+		x := lookedAt(&closed[i])
+		if x == 0 {
 			continue
 		}
-		e2e = seen[i].Verdict().E2E.Mean.Or(e2e)
-		if lookedAt(&seen[i]) >= rate {
+		e2e = closed[i].Verdict().E2E.Mean.Or(e2e)
+		if x >= rate {
 			break
 		}
 	}
 	return e2e
+}
+
+// closedLoops are those that were measured before, by concurrency: of the sweep given, or
+// the looks at the server.
+func (q RateConfig) closedLoops(seen []analysis.Step) []analysis.Step {
+	if q.Closed == nil {
+		return seen
+	}
+	return slices.SortedStableFunc(slices.Values(q.Closed.Steps), func(a, b analysis.Step) int { return cmp.Compare(a.Concurrency, b.Concurrency) })
 }
 
 // rateBracket is the highest rate that held below the lowest that did not.
