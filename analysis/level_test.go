@@ -86,6 +86,21 @@ func TestBriefRuns(t *testing.T) {
 	}
 }
 
+// A brief run's verdict is that of its window, however small: the whole of it is mostly the
+// load filling up and draining away.
+func TestBriefVerdict(t *testing.T) {
+	for requests, want := range map[int]Basis{25: BasisSteady, 12: BasisWhole, 60: BasisSteady, 45: BasisWhole} {
+		load := synth{n: 10, requests: requests, decode: 2 * time.Second, tokens: 100, stagger: 2 * time.Second, seed: 7}
+		s := Summarize([]loadgen.Run{load.run()}, Options{})
+		if s.VerdictBasis != want {
+			t.Errorf("%d requests at 10 in flight: %s, want %s", requests, s.VerdictBasis, want)
+		}
+		if x := s.Verdict().RequestThroughput.Or(0); want == BasisSteady && math.Abs(x-5) > 0.05 {
+			t.Errorf("%d requests at 10 in flight: %.2f req/s, want 5", requests, x)
+		}
+	}
+}
+
 // A level takes three successes that ended under the full load: else nothing is known of
 // what the lengths of the answers have to do with it.
 func TestNoLevelWithoutALine(t *testing.T) {

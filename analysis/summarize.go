@@ -47,7 +47,7 @@ func Summarize(runs []loadgen.Run, o Options) Step {
 	if steady := steadyParts(runs); len(steady) > 0 && load.Arrivals == nil {
 		sum := summarize(steady, load, o.Goodput)
 		s.Steady, s.Window = &sum, windowOf(steady)
-		enough := s.Window.Requests >= max(warmup(&runs[0]), minWindow)
+		enough := s.Window.Requests >= max(warmup(&runs[0]), fewestInWindow(&runs[0]))
 		if enough && len(steady) == len(runs) && o.Abandoned == "" && !s.heldBack() {
 			s.VerdictBasis, verdict = BasisSteady, steady
 		}

@@ -185,3 +185,12 @@ func windowOf(parts []part) *Window {
 // minWindow is the fewest requests that a steady window must hold for a verdict
 // to be taken from it, whatever the concurrency.
 const minWindow = 30
+
+// fewestInWindow is the same for a run, beside its concurrency. Of a brief run the whole is
+// no better witness than a small window: most of it is the load filling up and draining away.
+func fewestInWindow(r *loadgen.Run) int {
+	if brief(r) {
+		return 1
+	}
+	return minWindow
+}
