@@ -69,3 +69,45 @@ func TestMachineThatIsTheLimit(t *testing.T) {
 		})
 	}
 }
+
+// lossy loses a machine in its first loads: what the others sent is cut short.
+type lossy struct {
+	control.Generator
+	losses int
+}
+
+type lost struct{}
+
+func (lost) Error() string    { return "worker w was lost while the load was sent" }
+func (lost) Incomplete() bool { return true }
+
+func (g *lossy) Run(ctx context.Context, l loadgen.Load) (loadgen.Run, error) {
+	r, err := g.Generator.Run(ctx, l)
+	if g.losses--; g.losses >= 0 {
+		r.Samples, r.End = r.Samples[:len(r.Samples)/2], loadgen.EndCancelled
+		return r, lost{}
+	}
+	return r, err
+}
+
+// A load of which a part was lost is sent again, though the machines that were left were told
+// to stop, as by an interruption; where it is lost each time that is an error.
+func TestLoadWithAHole(t *testing.T) {
+	for _, losses := range []int{1, 2, 1 << 30} {
+		g := &lossy{losses: losses}
+		r, err := resultOf(t, worked(t, "slots"), 1, func(a *asking) {
+			a.Config.Exact = false
+			a.Config.Concurrency = []int{2}
+			g.Generator, a.Generator = a.Generator, g
+		})
+		if losses > 10 {
+			if err == nil || !strings.Contains(err.Error(), "could not be sent whole in") || !strings.Contains(err.Error(), "worker w was lost") {
+				t.Errorf("always lost: %v", err)
+			}
+			continue
+		}
+		if err != nil || !r.Complete || len(r.Steps) != 1 || r.Steps[0].Whole.Completed != 20 || !strings.Contains(strings.Join(r.Warnings, "\n"), "is sent again") {
+			t.Errorf("lost %d times: %v, complete %v, steps %d, warnings %q", losses, err, r.Complete, len(r.Steps), r.Warnings)
+		}
+	}
+}

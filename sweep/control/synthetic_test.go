@@ -33,18 +33,23 @@ func worked(t *testing.T, name string) simserver.Worked {
 // answerOf runs a sweep under fake time.
 func answerOf(t *testing.T, w simserver.Worked, seed uint64, set func(*asking)) *sweep.Result {
 	t.Helper()
-	var r *sweep.Result
+	r, err := resultOf(t, w, seed, set)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func resultOf(t *testing.T, w simserver.Worked, seed uint64, set func(*asking)) (r *sweep.Result, err error) {
+	t.Helper()
 	bubble(t, func(t *testing.T) {
 		c := against(w, seed)
 		if set != nil {
 			set(c)
 		}
-		var err error
-		if r, err = c.Sweep(context.Background()); err != nil {
-			t.Fatal(err)
-		}
+		r, err = c.Sweep(context.Background())
 	})
-	return r
+	return r, err
 }
 
 func TestLadderOfTheWorkedCases(t *testing.T) {

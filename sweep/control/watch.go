@@ -189,10 +189,12 @@ func (s *session) run(ctx context.Context, o *sweep.Order, number int) (attempt,
 	run.Load.OnSample, run.Load.Drain, run.Load.Progress = nil, nil, nil
 	s.r.Spent.Prompts = max(s.r.Spent.Prompts, load.FirstPrompt+w.prompts)
 	switch {
+	case incomplete(err) && s.interrupted(ctx) == nil:
+		// LOUD: before the run's own end is looked at. Once a machine is lost the others are
+		// told to stop, and that is no interruption.
+		return attempt{run: run, hole: err.Error()}, nil
 	case run.End == loadgen.EndDrained || run.End == loadgen.EndCancelled || ctx.Err() != nil:
 		return attempt{run: run}, errInterrupted
-	case incomplete(err):
-		return attempt{run: run, hole: err.Error()}, nil
 	case err != nil:
 		return attempt{}, fmt.Errorf("load of %d requests in flight: %w", o.Concurrency, err)
 	case w.over != nil:
