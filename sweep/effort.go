@@ -35,8 +35,8 @@ type pace struct {
 }
 
 // leapFrom and leapTo are the concurrencies between which a quick ladder leaps: below, steps
-// cost little and show the curve; above, one that is too high by far costs more than one in
-// between.
+// cost little and show the curve; from the upper one on, one that is too high by far costs
+// more than one in between.
 const (
 	leapFrom = 20
 	leapTo   = 100
@@ -71,7 +71,7 @@ func (c Config) rungAbove(n int, near bool) int {
 	p := c.pace()
 	for i, m := range c.Concurrency {
 		last := i == len(c.Concurrency)-1
-		if m > n && (last || n == 0 || near || p.leap == 0 || n > 1 && m <= leapFrom || m > leapTo || float64(m) >= p.leap*float64(n)) {
+		if m > n && (last || n == 0 || near || p.leap == 0 || n > 1 && m <= leapFrom || m >= leapTo || float64(m) >= p.leap*float64(n)) {
 			return m
 		}
 	}

@@ -32,6 +32,9 @@ func TestLaddersOfAnEffort(t *testing.T) {
 	if got := c.rungAbove(20, true); got != 50 {
 		t.Errorf("near a limit it goes from 20 to %d", got)
 	}
+	if got := c.rungAbove(50, false); got != 100 {
+		t.Errorf("from 50, where nothing is near, it goes to %d", got)
+	}
 	if got, want := c.gainOver(0.2, 5, 20), 0.44; math.Abs(got-want) > 1e-9 {
 		t.Errorf("from 5 to 20 a gain of %v is asked for, want %v", got, want)
 	}

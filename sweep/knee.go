@@ -67,11 +67,10 @@ func (e *evidence) kneeGuess() (int, string) {
 	if n := free(0.9, 1.1, 1); n > 0 {
 		return n, fmt.Sprintf("throughput seems to stop growing at %.0f", knee)
 	}
-	narrow := e.narrow(&c, knee)
-	if n := free(1.1, 1.6, above); n > 0 && !(narrow && e.pace().kneeFirst && e.spread() < frayed) {
+	if n := free(1.1, 1.6, above); n > 0 {
 		return n, fmt.Sprintf("above %.0f, where throughput seems to stop growing", knee)
 	}
-	if narrow {
+	if e.narrow(&c, knee) {
 		return 0, ""
 	}
 	for _, f := range []float64{0.55, 1.2, 0.8, 0.9} {

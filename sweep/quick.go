@@ -31,10 +31,6 @@ func (e *evidence) rungNext() int {
 // kneeOrder reports whether the search for the knee has something left to measure.
 func (e *evidence) kneeOrder() bool { return e.knee() != nil }
 
-// frayed is the coefficient of variation of the time in system from which one run of a few
-// waves says too little for a knee to rest on two of them.
-const frayed = 0.7
-
 // How far above a knee a load lies that shows it, and by how much a step must rise at
 // least over the one before, to show anything.
 const (
@@ -132,7 +128,7 @@ func (e *evidence) nearing() bool {
 	}
 	from, to := e.throughput(held[k-1].Concurrency), e.throughput(held[k].Concurrency)
 	ratio := float64(held[k].Concurrency) / float64(held[k-1].Concurrency)
-	return from > 0 && math.Log(to/from) < linear*math.Log(ratio)
+	return from > 0 && to > 0 && math.Log(to/from) < linear*math.Log(ratio)
 }
 
 // linear is the elasticity of throughput from which nothing holds it back noticeably.

@@ -261,6 +261,7 @@ func BenchmarkDecisions(b *testing.B) {
 			if !t.outside && !t.none {
 				t.truths = nil // the drawn steps are those of the closed form
 			}
+			t.effort = sweep.Effort(os.Getenv("CAPFIND_SEARCH_EFFORT"))
 			if len(t.Truth().OutOfModel) == 0 {
 				fmt.Println(t.score(t.drawn(runs)))
 			}
@@ -308,7 +309,13 @@ func (tr trial) drawn(runs int) answers {
 func BenchmarkEfforts(b *testing.B) {
 	for range b.N {
 		fmt.Print("\ndrawn steps")
-		efforts(append(trials(), uneven()...), runsAsked(100), trial.drawn)
+		all := append(trials(), uneven()...)
+		for i := range all {
+			if !all[i].outside && !all[i].none {
+				all[i].truths = nil // the drawn steps are those of the closed form
+			}
+		}
+		efforts(all, runsAsked(100), trial.drawn)
 		fmt.Print("\nreal client")
 		efforts(trials(), runsAsked(20), func(t trial, runs int) answers {
 			var all answers
