@@ -102,7 +102,7 @@ func (e *evidence) limits() map[string]analysis.Limit {
 		out[RuleSuccess] = e.successLimit(out[RuleSuccess])
 	}
 	for _, t := range e.timedRules() {
-		exact := analysis.LatencyLimit(e.points(t), t.threshold, t.rule, e.between())
+		exact := e.inOtherMoods(t, analysis.LatencyLimit(e.points(t), t.threshold, t.rule, e.between()))
 		if exact.Reached() && !exact.Confidence.IsKnown() { // the largest that held, or a load that has done so beyond doubt
 			held := out[t.rule].Concurrency.Or(exact.Concurrency.Or(0))
 			exact.Concurrency = loadgen.Known(min(max(held, exact.Low.Or(0)), exact.High.Or(held)))

@@ -14,7 +14,7 @@ import (
 
 // Config is the config's sweep section.
 type Config struct {
-	Effort                Effort            `yaml:"effort"`                  // guide: the literal ladder, the limit to 2 %; quick: about a third of its requests, to about 5 %; thorough: to 1 %, with loads repeated in turn
+	Effort                Effort            `yaml:"effort"`                  // guide: the literal ladder, the limit to 2 %; quick: about a fifth of its requests, to about 5 %; thorough: to 1 %, with loads repeated in turn
 	Concurrency           Steps             `yaml:"concurrency"`             // list of steps
 	PromptsPerConcurrency int               `yaml:"prompts_per_concurrency"` // requests per step = this x concurrency
 	MinPrompts            int               `yaml:"min_prompts"`             // floor for low concurrencies; 59 without a failure support ">= 95 %" with 95 % confidence

@@ -31,6 +31,7 @@ type pace struct {
 	repeats    int     // loads to repeat where a limit is claimed, come what may
 	others     int     // probes for a time that does not bind
 	unseen     float64 // by how much runs of one load are taken to differ, as a share, while none was repeated
+	mood       float64 // the same of the hours that it does not see, for the interval of a time's limit
 	kneeFirst  bool    // look for the knee before the times: mostly it binds
 }
 
@@ -44,7 +45,7 @@ const (
 
 var paces = map[Effort]pace{
 	EffortGuide:    {waves: 4, leastProbe: leastProbe, slope: 400, near: 0.02, kneeEnough: 1.25, probes: 6, budget: 1, repeats: 1, others: 2},
-	EffortQuick:    {ladder: 2.5, leap: 4, waves: 2.5, leastProbe: 24, slope: 300, near: 0.05, kneeEnough: 2.5, probes: 3, budget: 0.2, unseen: 0.019, kneeFirst: true},
+	EffortQuick:    {ladder: 2.5, leap: 4, waves: 2.5, leastProbe: 24, slope: 300, near: 0.05, kneeEnough: 2.5, probes: 3, budget: 0.2, unseen: 0.019, mood: 0.04, kneeFirst: true},
 	EffortThorough: {waves: 6, leastProbe: 2 * leastProbe, slope: 800, near: 0.01, kneeEnough: 1.25, probes: 10, budget: 4, repeats: 4, others: 2},
 }
 

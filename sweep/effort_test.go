@@ -219,3 +219,31 @@ func TestWhatEndsAStep(t *testing.T) {
 		}
 	}
 }
+
+// The interval of a time's limit allows for hours that a quick sweep does not see; the limit
+// itself, and the guide's interval, stay.
+func TestQuickAllowsForOtherHours(t *testing.T) {
+	server := func(o *Order) LoadState {
+		ttft := 0.1 + 0.012*float64(o.Concurrency)
+		return LoadState{Residence: 4 + ttft, TTFT: ttft, Tokens: 100}
+	}
+	q := FindLimit{Config: Default(), Rules: DefaultStopRules(), Band: DefaultBand()}
+	q.Config.Effort = EffortQuick
+	var h History
+	for o, _ := q.Next(h); o != nil; o, _ = q.Next(h) {
+		h.Steps = append(h.Steps, server(o).Step(o, o.Requests, 0))
+	}
+	limit := func(effort Effort) (plain, told analysis.Limit) {
+		q.Config.Effort = effort
+		e := q.read(h)
+		rule := e.timedRules()[0]
+		return analysis.LatencyLimit(e.points(rule), rule.threshold, rule.rule, e.between()), e.limits()[rule.rule]
+	}
+	plain, quick := limit(EffortQuick)
+	if at := quick.Concurrency.Or(0); at != plain.Concurrency.Or(-1) || math.Abs(at-75) > 1 || quick.Low.Or(0) > 72 || quick.High.Or(0) < 78 || plain.High.Or(0)-plain.Low.Or(0) > 5 {
+		t.Errorf("quick: %+v, of which the measurement itself gave %+v", quick, plain)
+	}
+	if plain, guide := limit(EffortGuide); guide != plain {
+		t.Errorf("guide: %+v, of which the measurement itself gave %+v", guide, plain)
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/capfind/capfind/analysis"
+	"github.com/capfind/capfind/loadgen"
 )
 
 // rungNext is the step of the ladder to climb to; 0 where there is none. A quick sweep
@@ -45,6 +46,33 @@ func (e *evidence) kneeAhead() (float64, bool) {
 		return 0, false
 	}
 	return analysis.KneeAhead(e.curveInputs(nil), e.fitOptions(analysis.Between{Tau: e.pace().unseen}))
+}
+
+// inOtherMoods widens the interval of a time's limit by what a quick sweep does not see: it
+// measures a server within a minute or two, whose speed an hour later is another by a few per
+// cent. How many requests run at once, and so a knee, does not depend on it.
+func (e *evidence) inOtherMoods(t timed, l analysis.Limit) analysis.Limit {
+	b := e.between()
+	if !l.Confidence.IsKnown() || b.Tau >= e.pace().mood {
+		return l
+	}
+	b.Tau = e.pace().mood
+	wide := analysis.LatencyLimit(e.points(t), t.threshold, t.rule, b)
+	if !wide.Confidence.IsKnown() {
+		return l
+	}
+	at, center := l.Concurrency.Or(0), wide.Concurrency.Or(0)
+	if low, ok := wide.Low.Value(); ok {
+		l.Low = loadgen.Known(max(0, min(l.Low.Or(at), at-(center-low))))
+	}
+	high, ok := wide.High.Value()
+	switch {
+	case !ok:
+		l.High = loadgen.Number{}
+	case l.High.IsKnown():
+		l.High = loadgen.Known(max(l.High.Or(at), at+(high-center)))
+	}
+	return l
 }
 
 // lowKnee looks for the knee before requests were seen to fail where it lies well below
