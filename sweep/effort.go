@@ -19,8 +19,8 @@ var efforts = []string{string(EffortGuide), string(EffortQuick), string(EffortTh
 
 // pace is what an effort comes to.
 type pace struct {
-	ladder     float64 // requests of a step of the ladder per request in flight; 0: as configured
-	leap       float64 // ratio of two steps of the ladder, between leapFrom and leapTo, that are worth measuring both; 0: all are
+	ladder     float64 // requests of a step of the ladder per request in flight, where it is frugal
+	leap       float64 // ratio of two steps of the ladder, between leapFrom and leapTo, that are worth measuring both, where it is frugal
 	waves      float64 // requests of a probe per request in flight, where answers are of one length
 	leastProbe int     // fewest requests of a probe
 	slope      float64 // fewest requests of a probe where success falls slowly, or a bucket of tokens may have been full
@@ -32,7 +32,7 @@ type pace struct {
 	others     int     // probes for a time that does not bind
 	unseen     float64 // by how much runs of one load are taken to differ, as a share, while none was repeated
 	mood       float64 // the same of the hours that it does not see, for the interval of a time's limit
-	kneeFirst  bool    // look for the knee before the times: mostly it binds
+	frugal     bool    // measure nothing that cannot alter the answer; the knee first, for mostly it binds
 }
 
 // leapFrom and leapTo are the concurrencies between which a quick ladder leaps: below, steps
@@ -45,7 +45,7 @@ const (
 
 var paces = map[Effort]pace{
 	EffortGuide:    {waves: 4, leastProbe: leastProbe, slope: 400, near: 0.02, kneeEnough: 1.25, probes: 6, budget: 1, repeats: 1, others: 2},
-	EffortQuick:    {ladder: 2.5, leap: 4, waves: 2.5, leastProbe: 24, slope: 300, near: 0.05, kneeEnough: 2.5, probes: 3, budget: 0.2, unseen: 0.019, mood: 0.04, kneeFirst: true},
+	EffortQuick:    {ladder: 2.5, leap: 4, waves: 2.5, leastProbe: 24, slope: 300, near: 0.05, kneeEnough: 2.5, probes: 3, budget: 0.2, unseen: 0.019, mood: 0.04, frugal: true},
 	EffortThorough: {waves: 6, leastProbe: 2 * leastProbe, slope: 800, near: 0.01, kneeEnough: 1.25, probes: 10, budget: 4, repeats: 4, others: 2},
 }
 
@@ -72,7 +72,7 @@ func (c Config) rungAbove(n int, near bool) int {
 	p := c.pace()
 	for i, m := range c.Concurrency {
 		last := i == len(c.Concurrency)-1
-		if m > n && (last || n == 0 || near || p.leap == 0 || n > 1 && m <= leapFrom || m >= leapTo || float64(m) >= p.leap*float64(n)) {
+		if m > n && (last || n == 0 || near || !p.frugal || n > 1 && m <= leapFrom || m >= leapTo || float64(m) >= p.leap*float64(n)) {
 			return m
 		}
 	}
@@ -83,7 +83,7 @@ func (c Config) rungAbove(n int, near bool) int {
 // that leaps the same for each doubling.
 func (c Config) gainOver(gain float64, from, to int) float64 {
 	own := slices.Contains(c.Concurrency, from) && slices.Contains(c.Concurrency, to)
-	if c.pace().leap == 0 || from < 1 || own && to <= 2*from {
+	if !c.pace().frugal || from < 1 || own && to <= 2*from {
 		return gain
 	}
 	return math.Pow(1+gain, math.Log2(float64(to)/float64(from))) - 1

@@ -147,7 +147,7 @@ func (e *evidence) holdsTogether(bad *analysis.Step) bool {
 // short of throughput alone. A few dozen requests whose answers happen to be long show little
 // throughput, and by how much that is their lengths is known.
 func (e *evidence) gainAtEqualLengths(bad *analysis.Step) bool {
-	return e.pace().ladder > 0 && len(bad.Breaches) == 1 && breaks(bad, RuleGain)
+	return e.pace().frugal && len(bad.Breaches) == 1 && breaks(bad, RuleGain)
 }
 
 // AtEqualLengths reports whether a step was cleared by its own run: at equal lengths of

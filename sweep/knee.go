@@ -40,7 +40,7 @@ func (e *evidence) kneeWaves() float64 {
 func (e *evidence) kneeGuess() (int, string) {
 	c := e.curve()
 	knee, ok := c.Knee.Value()
-	if e.pace().kneeFirst && len(e.merged()) < fewestOnCurve {
+	if e.pace().frugal && len(e.merged()) < fewestOnCurve {
 		if n := e.roughKnee(); n > 0 {
 			return n, "throughput may stop growing there"
 		}

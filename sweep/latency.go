@@ -119,7 +119,7 @@ func (e *evidence) latencies() *Order {
 // happens there cannot alter the answer.
 func (e *evidence) boundBelow(n float64) bool {
 	knee := e.curve().KneeHigh
-	if e.pace().kneeFirst {
+	if e.pace().frugal {
 		knee = e.gainLimit().High
 	}
 	high, ok := knee.Value()

@@ -39,7 +39,7 @@ func (e *evidence) next() *Order {
 		return o
 	}
 	parts := []func() *Order{e.alive, e.success, e.tell, e.latencies, e.others, e.knee, e.confirm, e.repeat}
-	if e.pace().kneeFirst {
+	if e.pace().frugal {
 		parts = []func() *Order{e.alive, e.lowKnee, e.success, e.early, e.knee, e.tell, e.latencies, e.others, e.confirm, e.repeat}
 	}
 	for _, part := range parts {
@@ -58,7 +58,7 @@ func (e *evidence) climb() *Order {
 	if !e.stopped {
 		if n := e.rungNext(); n > 0 {
 			o := e.order(n, e.promptsAt(n), analysis.PhaseLadder)
-			o.Repeat, o.Settle, o.Prev = e.ask.Config.Repeat && e.pace().ladder == 0, e.ask.Config.Exact, e.passed()
+			o.Repeat, o.Settle, o.Prev = e.ask.Config.Repeat && !e.pace().frugal, e.ask.Config.Exact, e.passed()
 			if k := len(o.Prev); k > 0 {
 				o.Rules.MinThroughputGain = e.ask.Config.gainOver(o.Rules.MinThroughputGain, o.Prev[k-1].Concurrency, n)
 			}
@@ -121,7 +121,7 @@ func (e *evidence) pace() pace { return e.ask.Config.pace() }
 // quick sweep, as many as its level takes.
 func (e *evidence) promptsAt(concurrency int) int {
 	c := e.ask.Config
-	if p := c.pace(); p.ladder > 0 {
+	if p := c.pace(); p.frugal {
 		least := leastRung
 		if concurrency > 1 {
 			least = concurrency + 4*leastRung // until it is full, and enough to tell the lengths' part in it
@@ -134,7 +134,7 @@ func (e *evidence) promptsAt(concurrency int) int {
 // order is a load to be judged by the rules.
 func (e *evidence) order(n, requests int, phase analysis.Phase) *Order {
 	o := &Order{Concurrency: n, Requests: requests, Phase: phase, Rules: e.ask.Rules, Abandon: e.untilSettled()}
-	if e.pace().ladder == 0 {
+	if !e.pace().frugal {
 		o.Abandon = Abandon{Allowed: allowedFailures(e.ask.Rules, requests)}
 	}
 	return o
@@ -147,7 +147,7 @@ func (e *evidence) untilSettled() Abandon {
 		return Abandon{Allowed: -1}
 	}
 	a := Abandon{Allowed: -1, Sequential: true, Patience: 0.5}
-	if e.pace().ladder > 0 && !e.gradual() && !e.rateLimited() {
+	if e.pace().frugal && !e.gradual() && !e.rateLimited() {
 		a.Patience = 0.2
 	}
 	return a
@@ -177,7 +177,7 @@ func (e *evidence) probe(n int, waves float64, purpose, why string) *Order {
 	served, ok := e.served()
 	o.Abandon = e.untilSettled()
 	if o.Abandon.Sequential {
-		o.Abandon.PastCliff = (ok && float64(n) > served || e.pace().kneeFirst && !e.rateLimited()) && !e.gradual()
+		o.Abandon.PastCliff = (ok && float64(n) > served || e.pace().frugal && !e.rateLimited()) && !e.gradual()
 	}
 	return o
 }
@@ -252,7 +252,7 @@ func (e *evidence) ceiling() int {
 	switch bad := e.firstBad(); {
 	case top == 0:
 		top = e.last
-	case e.pace().kneeFirst && len(bad.Breaches) == 1 && breaks(bad, RuleGain):
+	case e.pace().frugal && len(bad.Breaches) == 1 && breaks(bad, RuleGain):
 		top += top / 2 // it may have been chance, and what is served all the same does no harm
 	}
 	for i := range e.steps {

@@ -13,14 +13,14 @@ import (
 // growing where the steps so far say that it will, and ends once a limit is known that
 // lies below what was climbed already.
 func (e *evidence) rungNext() int {
-	n := e.ask.Config.rungAbove(e.climbed, e.pace().leap > 0 && e.nearing())
-	if n == 0 || e.pace().leap == 0 || !e.ask.Config.Exact {
+	n := e.ask.Config.rungAbove(e.climbed, e.pace().frugal && e.nearing())
+	if n == 0 || !e.pace().frugal || !e.ask.Config.Exact {
 		return n
 	}
 	if l := e.binding(); l != nil && l.Confidence.IsKnown() && l.High.Or(math.Inf(1)) <= float64(e.climbed) {
 		return 0
 	}
-	if at, _ := e.servedWhileWaiting(); at > 0 && above*at <= float64(e.climbed) && e.kneeOrder() {
+	if at, _ := e.servedWhileWaiting(); at > 0 && above*at <= float64(e.climbed) && e.knee() != nil {
 		return 0
 	}
 	if knee, ok := e.kneeAhead(); ok && knee > float64(e.climbed)/above {
@@ -28,9 +28,6 @@ func (e *evidence) rungNext() int {
 	}
 	return n
 }
-
-// kneeOrder reports whether the search for the knee has something left to measure.
-func (e *evidence) kneeOrder() bool { return e.knee() != nil }
 
 // How far above a knee a load lies that shows it, and by how much a step must rise at
 // least over the one before, to show anything.

@@ -20,7 +20,7 @@ func (e *evidence) success() *Order {
 		return nil
 	}
 	good, fails := e.successBracket()
-	if e.pace().kneeFirst && e.boundBelow(float64(good)) {
+	if e.pace().frugal && e.boundBelow(float64(good)) {
 		return nil
 	}
 	waves := e.waves()
