@@ -6,7 +6,7 @@
 BUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=auto -ldflags "-s -w"
 PLATFORMS := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
 
-.PHONY: all build demo test race check bench bench-search fuzz cross clean engines engines-short engines-vllm engines-compare
+.PHONY: all build demo test race check bench bench-search fuzz cross clean engines engines-short engines-ollama engines-vllm engines-compare
 
 all: build
 
@@ -47,6 +47,9 @@ engines: build ## llama.cpp: the limits by brute force, what capfind says, is th
 
 engines-short: build ## the same in 3 minutes, for CI
 	$(ENGINES) llamacpp --short
+
+engines-ollama: build ## Ollama, built from its Go module: ten minutes more the first time, and g++ is wanted
+	$(ENGINES) ollama --docs docs/engines.md
 
 engines-vllm: build ## vLLM on the CPU: 10 GB are installed; an hour
 	$(ENGINES) vllm --docs docs/engines.md

