@@ -94,9 +94,10 @@ func (e *evidence) roughKnee() int {
 	if !ok || at >= 0.9*bound {
 		return 0
 	}
+	points := e.merged()
 	for _, f := range []float64{1, above, 0.8} {
 		n := int(math.Round(min(f*at, bound)))
-		near := slices.ContainsFunc(e.merged(), func(p analysis.CurveInput) bool { return math.Abs(p.Concurrency-float64(n)) < 0.1*float64(n) })
+		near := slices.ContainsFunc(points, func(p analysis.CurveInput) bool { return math.Abs(p.Concurrency-float64(n)) < 0.1*float64(n) })
 		if n >= 1 && !near {
 			return n
 		}
@@ -139,8 +140,7 @@ func (e *evidence) uneven(near float64) bool {
 		return false
 	}
 	for i := range e.steps {
-		l := e.levels[i]
-		if n := float64(e.steps[i].Concurrency); l != nil && n >= 0.9*near && queued(e.steps, i) > waitsNoticeably*l.Mean().Residence {
+		if float64(e.steps[i].Concurrency) >= 0.9*near && e.waits(i) {
 			return true
 		}
 	}

@@ -124,7 +124,7 @@ func (e *evidence) promptsAt(concurrency int) int {
 	if p := c.pace(); p.frugal {
 		least := leastRung
 		if concurrency > 1 {
-			least = concurrency + 4*leastRung // until it is full, and enough to tell the lengths' part in it
+			least = concurrency + leastWhenFull
 		}
 		return max(int(math.Ceil(p.ladder*float64(concurrency))), least, c.MinPrompts)
 	}
@@ -133,11 +133,11 @@ func (e *evidence) promptsAt(concurrency int) int {
 
 // order is a load to be judged by the rules.
 func (e *evidence) order(n, requests int, phase analysis.Phase) *Order {
-	o := &Order{Concurrency: n, Requests: requests, Phase: phase, Rules: e.ask.Rules, Abandon: e.untilSettled()}
-	if !e.pace().frugal {
-		o.Abandon = Abandon{Allowed: allowedFailures(e.ask.Rules, requests)}
+	abandon := Abandon{Allowed: allowedFailures(e.ask.Rules, requests)}
+	if e.pace().frugal {
+		abandon = e.untilSettled()
 	}
-	return o
+	return &Order{Concurrency: n, Requests: requests, Phase: phase, Rules: e.ask.Rules, Abandon: abandon}
 }
 
 // untilSettled ends a run once a sequential test has settled that too many fail: of a few
@@ -161,8 +161,12 @@ const (
 	purposeRepeat  = "repeat"
 )
 
-// leastRung is the fewest requests of a step of a quick ladder.
-const leastRung = 5
+// leastRung is the fewest requests of a step of a quick ladder; leastWhenFull how many it has
+// at least once all are in flight, which is enough to tell the lengths' part in it.
+const (
+	leastRung     = 5
+	leastWhenFull = 20
+)
 
 // leastProbe is the fewest requests of a probe: without a failure they support a
 // success rate of 95 % with 95 % confidence, and the sequential test accepts.

@@ -128,11 +128,17 @@ func (e *evidence) servedWhileWaiting() (at float64, waits bool) {
 // waitsAt reports whether requests wait for others at a load.
 func (e *evidence) waitsAt(n int) bool {
 	for i := range e.steps {
-		if l := e.levels[i]; l != nil && e.steps[i].Concurrency == n && queued(e.steps, i) > waitsNoticeably*l.Mean().Residence {
+		if e.steps[i].Concurrency == n && e.waits(i) {
 			return true
 		}
 	}
 	return false
+}
+
+// waits is the same of a step.
+func (e *evidence) waits(i int) bool {
+	l := e.levels[i]
+	return l != nil && queued(e.steps, i) > waitsNoticeably*l.Mean().Residence
 }
 
 // nearing reports whether the last step that held is close to a limit: its throughput

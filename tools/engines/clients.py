@@ -18,6 +18,7 @@ import urllib.request
 
 import finder
 import install
+import others
 import servers
 import table
 
@@ -146,9 +147,7 @@ def capfind_run(server, _, n):
 def bench_serve(server, tokenizer, n):
     python = installed("vllm", "engines-vllm")
     folder = install.CACHE / "runs" / "clients-vllm"
-    cpu, size = measured([python, "-m", "vllm.entrypoints.cli.main", "bench", "serve", "--backend", "openai", "--host", "127.0.0.1", "--port", server.port, "--endpoint", "/v1/completions",
-                          "--model", tokenizer, "--served-model-name", server.model_name, "--dataset-name", "random", "--random-input-len", 16, "--random-output-len", TOKENS, "--random-range-ratio", 0,
-                          "--num-prompts", n, "--max-concurrency", n, "--ignore-eos", "--disable-tqdm", "--save-result", "--result-dir", folder, "--result-filename", "result.json"], folder, server, n,
+    cpu, size = measured(others.bench_serve(python, server.port, tokenizer, server.model_name, 16, TOKENS, n, n, folder, "result.json"), folder, server, n,
                          {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "VLLM_LOGGING_LEVEL": "WARNING"})
     r = json.loads((folder / "result.json").read_text())
     if r["completed"] != n or r["total_output_tokens"] != n * TOKENS:
@@ -159,9 +158,7 @@ def bench_serve(server, tokenizer, n):
 def evalscope_perf(server, tokenizer, n):
     python = installed("evalscope", "engines-compare")
     folder = install.CACHE / "runs" / "clients-evalscope"
-    cpu, size = measured([python.parent / "evalscope", "perf", "--model", server.model_name, "--api", "openai", "--url", f"http://127.0.0.1:{server.port}/v1/completions", "--tokenizer-path", tokenizer,
-                          "--dataset", "random", "--min-prompt-length", 16, "--max-prompt-length", 16, "--max-tokens", TOKENS, "--min-tokens", TOKENS, "--extra-args", '{"ignore_eos": true}',
-                          "--stream", "--parallel", n, "--number", n], folder, server, n)
+    cpu, size = measured(others.evalscope_perf(python.parent, server.port, tokenizer, server.model_name, 16, TOKENS, n, n), folder, server, n)
     for path in folder.rglob("benchmark_summary.json"):
         found = re.search(r'"[^"]*(?:TTFT|time to first token)[^"]*?(\((?:s|ms)\))?": ([0-9.]+)', path.read_text(), re.I)
         if found:

@@ -17,6 +17,7 @@ import urllib.request
 import cases
 import finder
 import install
+import others
 import servers
 import table
 import truth
@@ -81,10 +82,8 @@ def bench_serve(engine, k):
     folder = install.CACHE / "runs" / "bench-serve"
     folder.mkdir(parents=True, exist_ok=True)
     _, core = servers.cores()
-    done = subprocess.run(servers.pinned(core, [engine.python, "-m", "vllm.entrypoints.cli.main", "bench", "serve", "--backend", "openai", "--host", "127.0.0.1", "--port", engine.port,
-                                                "--endpoint", "/v1/completions", "--model", engine.folder, "--served-model-name", engine.model_name, "--dataset-name", "random",
-                                                "--random-input-len", WORK["input_len"], "--random-output-len", WORK["output_len"], "--random-range-ratio", 0, "--num-prompts", 10 * N,
-                                                "--max-concurrency", N, "--ignore-eos", "--seed", 100 + k, "--disable-tqdm", "--save-result", "--result-dir", folder, "--result-filename", f"{k}.json"]),
+    done = subprocess.run(servers.pinned(core, others.bench_serve(engine.python, engine.port, engine.folder, engine.model_name, WORK["input_len"], WORK["output_len"], 10 * N, N,
+                                                                  folder, f"{k}.json", seed=100 + k)),
                           env=engine.environment(), cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if done.returncode:
         raise RuntimeError(done.stdout[-2000:])
@@ -182,10 +181,8 @@ def by_evalscope(engine, threshold):
     python = tool("evalscope")
     sla = json.dumps([{"avg_ttft": f"<={threshold * 1e3:.0f}ms"}])
     text, seconds, cpu, finished = timed(
-        [python / "evalscope", "perf", "--model", engine.model_name, "--api", "openai", "--url", f"http://127.0.0.1:{engine.port}/v1/completions", "--tokenizer-path", engine.folder,
-         "--dataset", "random", "--min-prompt-length", WORK["input_len"], "--max-prompt-length", WORK["input_len"], "--max-tokens", WORK["output_len"], "--min-tokens", WORK["output_len"],
-         "--extra-args", '{"ignore_eos": true}', "--stream", "--parallel", 2, "--number", 20, "--sla-auto-tune", "--sla-variable", "parallel", "--sla-params", sla, "--sla-num-runs", 1,
-         "--sla-number-multiplier", 10, "--sla-upper-bound", 128], install.CACHE / "runs" / "compare-evalscope")
+        others.evalscope_perf(python, engine.port, engine.folder, engine.model_name, WORK["input_len"], WORK["output_len"], 20, 2, "--sla-auto-tune", "--sla-variable", "parallel",
+                              "--sla-params", sla, "--sla-num-runs", 1, "--sla-number-multiplier", 10, "--sla-upper-bound", 128), install.CACHE / "runs" / "compare-evalscope")
     found = re.findall(r"avg_ttft <= [^│|]*[│|]\s*(\d+)", text)
     return (found[-1] if found else "none"), seconds, cpu, install.size(install.CACHE / "evalscope"), "" if finished else f"ended after {LONGEST} s"
 

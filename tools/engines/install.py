@@ -92,6 +92,7 @@ def ollama():
     source, headers = CACHE / "ollama" / "source", CACHE / "ollama" / "headers"
     headers.mkdir(parents=True)
     shutil.copytree(module(f"github.com/ollama/ollama@{OLLAMA}"), source, copy_function=shutil.copyfile)
+    quiet(["chmod", "-R", "u+w", source])  # Go's cache is read-only
     quiet(["apt-get", "download", "-q", "nlohmann-json3-dev", "libstb-dev"], cwd=headers)
     for deb in headers.glob("*.deb"):
         quiet(["dpkg-deb", "-x", deb, headers])
@@ -110,8 +111,7 @@ def module(name):
     empty = CACHE / "ollama" / "modules"
     empty.mkdir(parents=True, exist_ok=True)
     (empty / "go.mod").write_text("module none\n")
-    folder = pathlib.Path(json.loads(quiet(["go", "mod", "download", "-json", name], cwd=empty))["Dir"])
-    return folder
+    return pathlib.Path(json.loads(quiet(["go", "mod", "download", "-json", name], cwd=empty))["Dir"])
 
 
 def vllm():

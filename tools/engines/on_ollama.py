@@ -4,7 +4,7 @@ import cases
 from cases import Limit
 from servers import Ollama
 
-SHORT = {"input_len": 8, "output_len": 6}  # without kernels for the processor at hand a token takes 20 ms
+SHORT = {"input_len": 8, "output_len": 6}  # short ones: it has no kernels for the processor at hand
 
 
 def listed():
