@@ -148,7 +148,7 @@ type Scatter struct {
 // ScatterOf is the scatter of points in the order in which they were measured.
 func ScatterOf(points []CurveInput, o FitOptions) Scatter {
 	sorted := usable(points)
-	if distinct(sorted) < minDistinct {
+	if distinct(sorted) < o.fewest() {
 		return Scatter{}
 	}
 	if o.Gain <= 0 {

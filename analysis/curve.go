@@ -47,7 +47,7 @@ type CurvePoint struct {
 }
 
 const (
-	minDistinct  = 6   // concurrencies, below which nothing is claimed
+	minDistinct  = 6   // concurrencies, below which nothing is claimed, unless fewer are asked for
 	maxChi2      = 3.0 // per degree of freedom, above which no model is trusted
 	curvePoints  = 81
 	neverClaimed = "no model is trusted"
@@ -67,8 +67,8 @@ func Fit(points []CurveInput, o FitOptions) Curve {
 	if len(points) > 0 {
 		c.span(points)
 	}
-	if n := distinct(points); n < minDistinct {
-		c.refuse("%s: throughput is known at %d different concurrencies, %d are needed", neverClaimed, n, minDistinct)
+	if n := distinct(points); n < o.fewest() {
+		c.refuse("%s: throughput is known at %d different concurrencies, %d are needed", neverClaimed, n, o.fewest())
 		return c
 	}
 	points, best := c.settle(points, o)
@@ -99,7 +99,7 @@ func (c *Curve) span(sorted []CurveInput) {
 // against the model, and so does one that was slow each time. It returns the points
 // kept and the model chosen for them.
 func (c *Curve) settle(points []CurveInput, o FitOptions) ([]CurveInput, fitted) {
-	for !o.KeepAll && distinct(points) > minDistinct && warming(points, o) {
+	for !o.KeepAll && distinct(points) > o.fewest() && warming(points, o) {
 		p := points[0]
 		c.LeftOut = append(c.LeftOut, fmt.Sprintf("%s: %.3g s per request, more than with more in flight: the server was still warming up", number(p.Concurrency), p.Residence))
 		points = points[1:]
@@ -112,7 +112,7 @@ func (c *Curve) settle(points []CurveInput, o FitOptions) ([]CurveInput, fitted)
 		worst, next := -1, best
 		for i := range points {
 			rest := slices.Delete(slices.Clone(points), i, i+1)
-			if distinct(rest) < minDistinct || repeats(points[i], rest) {
+			if distinct(rest) < o.fewest() || repeats(points[i], rest) {
 				continue
 			}
 			if f := newCurveData(rest, o).choose(); f.chi2 < next.chi2 && points[i].Residence > f.residence(points[i].Concurrency) {

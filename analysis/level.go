@@ -73,6 +73,9 @@ func settle(p *part, line decodeLine) []settled {
 		sent, ended = append(sent, s.Sent.Seconds()), append(ended, s.End.Seconds())
 	}
 	if !line.explains() {
+		if p.cut {
+			return all // none of them saw it
+		}
 		return all[:beforeDrain(all, sent, p.to.Seconds())]
 	}
 	for i := range all {
@@ -140,9 +143,10 @@ const fewestOnLine = 3
 func decodeLineOf(parts []part) (l decodeLine, ok bool) {
 	var tokens, decode []float64
 	for i := range parts {
-		for _, s := range parts[i].cohort {
+		p := &parts[i]
+		for _, s := range p.cohort {
 			r, ok := s.Residence()
-			if !ok || s.Class != loadgen.Success || s.End > parts[i].to {
+			if !ok || s.Class != loadgen.Success || s.End > p.to && !p.cut {
 				continue
 			}
 			ttft, _ := s.TTFT()
@@ -150,14 +154,23 @@ func decodeLineOf(parts []part) (l decodeLine, ok bool) {
 			decode = append(decode, (r - ttft).Seconds())
 		}
 	}
+	return lineThrough(tokens, decode)
+}
+
+// lineThrough is the line through some answers' lengths and decode times; level where
+// lengths hardly differ.
+func lineThrough(tokens, decode []float64) (l decodeLine, ok bool) {
+	if len(tokens) == 0 {
+		return l, false
+	}
 	mean, spread := stat.PopMeanStdDev(tokens, nil)
+	l = decodeLine{tokens: mean, decode: stat.Mean(decode, nil)}
 	if len(tokens) < fewestOnLine {
 		return l, false
 	}
 	if mean <= 1 || spread < 0.01*mean {
 		return l, true
 	}
-	l = decodeLine{tokens: mean, decode: stat.Mean(decode, nil)}
 	_, l.slope = stat.LinearRegression(tokens, decode, nil, false)
 	r := stat.Correlation(tokens, decode, nil)
 	l.explained = r * r

@@ -1,6 +1,7 @@
 package analysis
 
 import (
+	"cmp"
 	"math"
 	"slices"
 )
@@ -87,8 +88,12 @@ type FitOptions struct {
 	Gain    float64    // throughput gain per doubling that defines the knee; 0: 0.20
 	Between Between    // by how much runs of one load differ
 	KeepAll bool       // leave nothing out
+	Fewest  int        // different loads that a curve takes; 0: 6
 	Slots   *SlotsSeen // how many requests run at once, where it shows by itself; nil: it does not
 }
+
+// fewest is how many different loads a curve takes.
+func (o *FitOptions) fewest() int { return cmp.Or(o.Fewest, minDistinct) }
 
 // curveData are the points of a curve, ready to fit.
 type curveData struct {

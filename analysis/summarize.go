@@ -52,6 +52,11 @@ func Summarize(runs []loadgen.Run, o Options) Step {
 			s.VerdictBasis, verdict = BasisSteady, steady
 		}
 	}
+	if o.Server != nil {
+		t := *o.Server
+		t.ClientTTFTMean = ttftOfWindow(verdict)
+		s.Server = &t
+	}
 	s.Level = LevelOf(runs)
 	s.Lengths = lengthsOf(verdict)
 	s.Client = clientOf(runs, &s, verdict)
@@ -60,6 +65,23 @@ func Summarize(runs []loadgen.Run, o Options) Step {
 	s.TTFTBins = ttftBins(verdict)
 	s.Series = series(runs)
 	return s
+}
+
+// ttftOfWindow is the mean TTFT of the requests whose first output came within the last part:
+// what a server's counters see between two scrapes. In a brief run with a queue they were
+// sent before those that its verdict is of, and waited less.
+func ttftOfWindow(parts []part) Number {
+	if len(parts) == 0 {
+		return Number{}
+	}
+	p, m := &parts[len(parts)-1], mean{}
+	for i := range p.run.Samples {
+		s := &p.run.Samples[i]
+		if ttft, ok := s.TTFT(); ok && s.FirstOutput >= p.from && s.FirstOutput <= p.to {
+			m.add(ttft.Seconds())
+		}
+	}
+	return m.value()
 }
 
 // planned returns how many requests a run was to issue; a run bounded by time
@@ -76,7 +98,7 @@ func countFailures(runs []loadgen.Run) (map[loadgen.Class]int, map[loadgen.Class
 	for i := range runs {
 		for j := range runs[i].Samples {
 			x := &runs[i].Samples[j]
-			if x.Class == loadgen.Success {
+			if x.Class == loadgen.Success || x.Class == loadgen.Cancelled && runs[i].End == loadgen.EndCut {
 				continue
 			}
 			counts[x.Class]++

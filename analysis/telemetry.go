@@ -16,6 +16,7 @@ type Telemetry struct {
 	Preemptions      Number `json:"preemptions"`        // during the step
 	PrefixHitRate    Number `json:"prefix_hit_rate"`    // during the step, share of 1
 	ServerTTFTMean   Number `json:"server_ttft_mean"`   // seconds, the server's own view
+	ClientTTFTMean   Number `json:"client_ttft_mean"`   // seconds, what the client measured of the first tokens that came in that window
 	ServerQueueMean  Number `json:"server_queue_mean"`  // seconds waiting in its queue
 	PromptTokens     Number `json:"prompt_tokens"`      // counter difference
 	GenerationTokens Number `json:"generation_tokens"`  // counter difference

@@ -23,6 +23,7 @@ type part struct {
 	from, to  time.Duration
 	cohort    []*loadgen.Sample // successes and server failures, in order of dispatch
 	steady    bool              // a window, not the whole run
+	cut       bool              // its tail was cut, and its requests are as they would have gone on
 	cancelled int
 }
 
@@ -88,9 +89,14 @@ func steadyParts(runs []loadgen.Run) []part {
 //
 // In a run that was cut short the latest dispatches never finished, and those of
 // them that did were the quick ones. There a request belongs to the window when
-// it finished in it, which a steady stream is free to choose.
+// it finished in it, which a steady stream is free to choose. Where only the tail was
+// cut, the latest are taken as they would have gone on.
 func steadyPart(r *loadgen.Run) (part, bool) {
-	p := part{run: r, steady: true}
+	p := part{run: r, steady: true, cut: r.End == loadgen.EndCut}
+	if p.cut {
+		p.run = carriedOn(r)
+	}
+	r = p.run
 	var ends []time.Duration
 	var lastDispatch, lastEnd time.Duration
 	for i := range r.Samples {

@@ -91,7 +91,7 @@ func TestEventsCostNoMemory(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := &Sample{Gaps: make([]uint32, 0, 1<<12), Conversation: -1}
-	x := &exchange{client: &Client{config: ClientConfig{Protocol: chat}}, start: time.Now(), s: s, decoder: chat.NewDecoder("text/event-stream", false)}
+	x := &exchange{ctx: t.Context(), client: &Client{config: ClientConfig{Protocol: chat}}, start: time.Now(), s: s, decoder: chat.NewDecoder("text/event-stream", false)}
 	x.watch.arm(0, phaseFirst, func() {})
 	defer x.watch.disarm()
 	l := &netLink{}

@@ -14,7 +14,9 @@ type Doer interface {
 	// conversation it goes on with the later turns, emitting each. Every moment
 	// is time.Since(start). It returns an error only where it cannot measure at
 	// all (the data set is gone, say); a failed request is a sample with a class.
-	// When ctx ends it stops at once and emits the sample as cancelled.
+	// When ctx ends it stops at once and emits the sample as cancelled. It calls Begun with
+	// ctx when the first output of a request arrives that stands alone and is streamed; one
+	// that does not never has its load's tail cut.
 	Do(ctx context.Context, start time.Time, first Sample, emit func(*Sample)) error
 }
 

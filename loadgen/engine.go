@@ -86,10 +86,13 @@ type runner struct {
 	samples []Sample
 	stopped bool
 	cut     bool // a request was cancelled
+	failed  bool // a request failed, by the server
+	tailCut bool // what was in flight was not worth waiting for
 	elapsed time.Duration
 	tally   tally
 	err     error
 	stalls  stalls
+	tail    tail
 }
 
 func newRunner(ctx context.Context, d Doer, load Load) *runner {
@@ -98,6 +101,10 @@ func newRunner(ctx context.Context, d Doer, load Load) *runner {
 		r.samples = make([]Sample, 0, min(load.Requests, 1<<16))
 	}
 	r.ctx, r.cancel = context.WithCancel(ctx)
+	if load.CutTail && !load.OpenLoop() {
+		r.tail.over = r.cutTail
+		r.ctx = r.tail.with(r.ctx)
+	}
 	if a := load.Arrivals; a != nil {
 		r.ends = map[int]chan struct{}{}
 		for i := range a.At {
@@ -274,6 +281,7 @@ func (r *runner) next(number int) (Sample, bool) {
 	r.issued++
 	if r.issued == r.load.Requests {
 		r.exhausted = true
+		r.tail.issued(r.issued)
 		r.closeIssue() // nobody needs to sit out a stagger or a hold any more
 	}
 	r.load.Progress.issued()
@@ -318,6 +326,7 @@ func (r *runner) emit(s *Sample) {
 	r.elapsed = max(r.elapsed, s.End)
 	s.Stalled = r.stalls.touch(s.Ready, s.End)
 	r.cut = r.cut || s.Class == Cancelled
+	r.failed = r.failed || s.Class.ServerFailure()
 	r.tally.add(s)
 	r.load.Progress.Count(s)
 	if !r.load.DropSamples {
@@ -326,6 +335,16 @@ func (r *runner) emit(s *Sample) {
 	if r.load.OnSample != nil && r.load.OnSample(s) && !r.stopped {
 		r.stopped = true
 		r.closeIssue()
+		r.cancel()
+	}
+}
+
+// cutTail ends the run because all of its requests have begun to be answered.
+func (r *runner) cutTail() {
+	r.emitMu.Lock()
+	defer r.emitMu.Unlock()
+	if !r.failed && !r.stopped {
+		r.tailCut = true
 		r.cancel()
 	}
 }
@@ -367,6 +386,8 @@ func (r *runner) finish(ctx context.Context) Run {
 	switch {
 	case r.stopped:
 		run.End = EndStopped
+	case r.tailCut && r.cut && ctx.Err() == nil:
+		run.End = EndCut
 	case r.err != nil && !complete:
 		run.End = EndFailed
 	case ctx.Err() != nil && !complete:

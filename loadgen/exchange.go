@@ -213,6 +213,9 @@ func (x *exchange) output(e *api.Event) {
 	}
 	s.OutputEvents++
 	s.LastOutput, x.last = at, at
+	if s.OutputEvents == 1 && !e.Plain && s.Conversation < 0 && s.Retries == 0 {
+		Begun(x.ctx)
+	}
 	if x.keepText && !e.Reasoning && x.text.Len() < textMost {
 		x.text.WriteString(e.Text)
 	}

@@ -31,6 +31,10 @@ type Load struct {
 	FirstPrompt int           // number of the first prompt, so that no prompt is sent twice in a sweep
 	Share       Share         // where several machines send the load together: which part this is
 	Begin       time.Time     `json:"-"` // send nothing before, but open connections; zero: at once
+	// CutTail ends a closed loop as soon as every request was sent and has its first
+	// output, if none failed: those that go on decode under a load that falls, for as long
+	// as the longest of them. They are cancelled, and how far each came stands in its sample.
+	CutTail bool
 
 	// OnSample, where set, is called with every finished request, one call at a
 	// time, in order of completion. Returning true ends the run: nothing more is
@@ -106,6 +110,7 @@ type EndReason string
 const (
 	EndComplete  EndReason = "complete"  // every request issued and finished
 	EndStopped   EndReason = "stopped"   // OnSample asked for it
+	EndCut       EndReason = "cut"       // Load.CutTail: every request had its first output
 	EndDrained   EndReason = "drained"   // Load.Drain was closed: what was in flight finished
 	EndCancelled EndReason = "cancelled" // the context was cancelled
 	EndFailed    EndReason = "failed"    // a request could not be made at all; the error beside the run says why

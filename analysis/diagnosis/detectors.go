@@ -22,15 +22,15 @@ func (d *figures) frontEnd() (Bottleneck, bool) {
 	if t == nil {
 		return Bottleneck{}, false
 	}
-	client, ok1 := ttftOf(s).Value()
+	client, ok1 := clientTTFT(s).Value()
 	server, ok2 := t.ServerTTFTMean.Value()
 	if !ok1 || !ok2 || client-server < frontSeconds || client-server < frontShare*client {
 		return Bottleneck{}, false
 	}
 	return Bottleneck{Kind: KindFrontEnd,
 		Sentence: fmt.Sprintf("front end: of a TTFT of %s at %d the model server knows only %s; the rest is lost in its front end, a proxy or the network",
-			ttftOf(s).Millis(), s.Concurrency, t.ServerTTFTMean.Millis()),
-		Evidence: append(d.serverLines(), fmt.Sprintf("at %d: TTFT %s at the client, %s at the server", s.Concurrency, ttftOf(s).Millis(), t.ServerTTFTMean.Millis()))}, true
+			clientTTFT(s).Millis(), s.Concurrency, t.ServerTTFTMean.Millis()),
+		Evidence: append(d.serverLines(), fmt.Sprintf("at %d: TTFT %s at the client, %s at the server", s.Concurrency, clientTTFT(s).Millis(), t.ServerTTFTMean.Millis()))}, true
 }
 
 // prefill sees prompts that queue for being read, or slow each other down.

@@ -19,7 +19,7 @@ func (d *figures) shares(s *analysis.Step, kind string) *Shares {
 	out := &Shares{Concurrency: s.Concurrency, Decode: loadgen.Known((e2e - ttft) / e2e)}
 	front := 0.0
 	if kind == KindFrontEnd && s.Server != nil && s.Server.ServerTTFTMean.IsKnown() {
-		front = max(0, ttft-s.Server.ServerTTFTMean.Or(0))
+		front = min(ttft, max(0, clientTTFT(s).Or(ttft)-s.Server.ServerTTFTMean.Or(0)))
 		out.FrontEnd = loadgen.Known(front / e2e)
 	}
 	queue, ok := d.queueTime(s, ttft-front, kind).Value()
@@ -29,6 +29,15 @@ func (d *figures) shares(s *analysis.Step, kind string) *Shares {
 	queue = min(max(queue, 0), ttft-front)
 	out.Queue, out.Prefill = loadgen.Known(queue/e2e), loadgen.Known((ttft-front-queue)/e2e)
 	return out
+}
+
+// clientTTFT is the client's TTFT of a step of which the server's is known: of the same first
+// tokens, where that was kept.
+func clientTTFT(s *analysis.Step) analysis.Number {
+	if s.Server.ClientTTFTMean.IsKnown() {
+		return s.Server.ClientTTFTMean
+	}
+	return ttftOf(s)
 }
 
 // queueTime is how long, on the mean, a request of the step waited for its turn,

@@ -105,6 +105,7 @@ type wireLoad struct {
 	Rate, Burstiness                          float64
 	Seed                                      uint64
 	Start                                     loadgen.StartMode
+	CutTail                                   bool
 	Share                                     loadgen.Share
 	Recorded                                  bool
 	Arrivals                                  loadgen.Arrivals
@@ -113,7 +114,7 @@ type wireLoad struct {
 func toWire(l *loadgen.Load) wireLoad {
 	w := wireLoad{
 		Concurrency: l.Concurrency, Requests: l.Requests, FirstPrompt: l.FirstPrompt, Duration: l.Duration, StaggerOver: l.StaggerOver,
-		ErrorHold: l.ErrorHold, MaxHold: l.MaxHold, Rate: l.Rate, Burstiness: l.Burstiness, Seed: l.Seed, Start: l.Start, Share: l.Share,
+		ErrorHold: l.ErrorHold, MaxHold: l.MaxHold, Rate: l.Rate, Burstiness: l.Burstiness, Seed: l.Seed, Start: l.Start, CutTail: l.CutTail, Share: l.Share,
 	}
 	if l.Arrivals != nil {
 		w.Recorded, w.Arrivals = true, *l.Arrivals
@@ -124,7 +125,7 @@ func toWire(l *loadgen.Load) wireLoad {
 func (w *wireLoad) load() loadgen.Load {
 	l := loadgen.Load{
 		Concurrency: w.Concurrency, Requests: w.Requests, FirstPrompt: w.FirstPrompt, Duration: w.Duration, StaggerOver: w.StaggerOver,
-		ErrorHold: w.ErrorHold, MaxHold: w.MaxHold, Rate: w.Rate, Burstiness: w.Burstiness, Seed: w.Seed, Start: w.Start, Share: w.Share,
+		ErrorHold: w.ErrorHold, MaxHold: w.MaxHold, Rate: w.Rate, Burstiness: w.Burstiness, Seed: w.Seed, Start: w.Start, CutTail: w.CutTail, Share: w.Share,
 	}
 	if w.Recorded {
 		l.Arrivals = &w.Arrivals

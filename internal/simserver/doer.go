@@ -129,6 +129,7 @@ func (d *Doer) prompt(key uint64) []uint32 {
 
 // wait returns when the request is over, its refusal's time included.
 func (d *Doer) wait(ctx context.Context, j *Job) {
+	begun := false
 	for {
 		select {
 		case <-ctx.Done():
@@ -137,8 +138,12 @@ func (d *Doer) wait(ctx context.Context, j *Job) {
 		case <-j.Wake:
 		}
 		d.engine.mu.Lock()
-		over, left := j.phase == phaseDone, j.finished-d.engine.now()
+		over, left, started := j.phase == phaseDone, j.finished-d.engine.now(), j.started
 		d.engine.mu.Unlock()
+		if started && !begun {
+			begun = true
+			loadgen.Begun(ctx)
+		}
 		if !over {
 			continue // the first token, or a preemption
 		}
