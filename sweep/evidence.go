@@ -245,12 +245,19 @@ func (e *evidence) throughput(n int) float64 {
 }
 
 // meanTokens is the mean length of an answer over all steps; 1 where unknown,
-// which adjusts nothing.
+// which adjusts nothing. Of a run whose tail was cut the short answers came to their end
+// rather than the long ones: there it is that of the level, which has both.
 func meanTokens(steps []analysis.Step) float64 {
 	tokens, requests := 0.0, 0.0
 	for i := range steps {
-		tokens += float64(steps[i].Whole.OutputTokens)
-		requests += float64(steps[i].Whole.Completed)
+		s := &steps[i]
+		if s.Level != nil && s.Whole.Cancelled > 0 {
+			tokens += s.Level.Mean().OutputTokens * float64(s.Level.Requests)
+			requests += float64(s.Level.Requests)
+			continue
+		}
+		tokens += float64(s.Whole.OutputTokens)
+		requests += float64(s.Whole.Completed)
 	}
 	if requests == 0 {
 		return 1
@@ -369,7 +376,7 @@ func (e *evidence) between() analysis.Between {
 }
 
 func (e *evidence) fitOptions(b analysis.Between) analysis.FitOptions {
-	return analysis.FitOptions{Gain: e.ask.Rules.MinThroughputGain, Between: b, Slots: e.slots()}
+	return analysis.FitOptions{Gain: e.ask.Rules.MinThroughputGain, Between: b, Fewest: e.pace().loads, Slots: e.slots()}
 }
 
 // curve fits throughput over concurrency to the steps.

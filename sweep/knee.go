@@ -40,7 +40,7 @@ func (e *evidence) kneeWaves() float64 {
 func (e *evidence) kneeGuess() (int, string) {
 	c := e.curve()
 	knee, ok := c.Knee.Value()
-	if e.pace().frugal && len(e.merged()) < fewestOnCurve {
+	if e.pace().frugal && len(e.merged()) < e.pace().loads {
 		if n := e.roughKnee(); n > 0 {
 			return n, "throughput may stop growing there"
 		}
@@ -67,7 +67,7 @@ func (e *evidence) kneeGuess() (int, string) {
 	if n := free(0.9, 1.1, 1); n > 0 {
 		return n, fmt.Sprintf("throughput seems to stop growing at %.0f", knee)
 	}
-	if n := free(1.1, 1.6, above); n > 0 {
+	if n := free(1.1, e.pace().above, above); n > 0 {
 		return n, fmt.Sprintf("above %.0f, where throughput seems to stop growing", knee)
 	}
 	if e.narrow(&c, knee) {
@@ -171,7 +171,7 @@ func (e *evidence) widerCurve() (int, string) {
 	}
 	if e.since > 0 {
 		for _, n := range e.ask.Config.Concurrency {
-			if n < e.last && !e.tried(n) && e.distinct() < fewestOnCurve {
+			if n < e.last && !e.tried(n) && e.distinct() < e.pace().loads {
 				return n, "too few loads were measured since the server changed"
 			}
 		}
@@ -189,10 +189,8 @@ func (e *evidence) widerCurve() (int, string) {
 	return 0, ""
 }
 
-const (
-	fewestOnCurve = 6   // different loads that a curve takes
-	narrowBracket = 1.2 // ratio of its ends at which a bracket of the knee is narrow enough
-)
+// narrowBracket is the ratio of its ends at which a bracket of the knee is narrow enough.
+const narrowBracket = 1.2
 
 func (e *evidence) distinct() int {
 	seen := map[int]bool{}

@@ -148,6 +148,9 @@ func (e *evidence) latencyGuess(t timed, c analysis.Crossing) (int, string) {
 		}
 		return 0, ""
 	}
+	if e.pace().frugal && e.measured(t.rule, low-e.near(at), at, false) {
+		return 0, "" // one that held within the interval says as much of its lower end
+	}
 	if !e.measured(t.rule, low-e.near(at), math.Floor(low+1e-9), false) {
 		if n, ok := try(math.Floor(low)); ok {
 			return n, "the lower end of where " + name + " must hold"

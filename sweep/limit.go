@@ -137,7 +137,7 @@ func (e *evidence) order(n, requests int, phase analysis.Phase) *Order {
 	if e.pace().frugal {
 		abandon = e.untilSettled()
 	}
-	return &Order{Concurrency: n, Requests: requests, Phase: phase, Rules: e.ask.Rules, Abandon: abandon}
+	return &Order{Concurrency: n, Requests: requests, Phase: phase, Rules: e.ask.Rules, Abandon: abandon, CutTail: e.cutTail()}
 }
 
 // untilSettled ends a run once a sequential test has settled that too many fail: of a few
@@ -180,6 +180,9 @@ func (e *evidence) probe(n int, waves float64, purpose, why string) *Order {
 	o.Purpose, o.Why = purpose, why
 	served, ok := e.served()
 	o.Abandon = e.untilSettled()
+	if e.pace().frugal && e.rateLimited() {
+		o.Abandon = Abandon{Allowed: -1} // how many are let through is what it is for
+	}
 	if o.Abandon.Sequential {
 		o.Abandon.PastCliff = (ok && float64(n) > served || e.pace().frugal && !e.rateLimited()) && !e.gradual()
 	}
@@ -210,7 +213,12 @@ func (e *evidence) spread() float64 {
 }
 
 // waves is how long a probe for a level must be.
-func (e *evidence) waves() float64 { return e.pace().waves * (1 + e.spread()/2) }
+func (e *evidence) waves() float64 {
+	if p := e.pace(); p.frugal && e.cutTail() {
+		return p.waves * (1 + max(0, e.spread()-0.5))
+	}
+	return e.pace().waves * (1 + e.spread()/2)
+}
 
 // near is how close to an answer is close enough.
 func (e *evidence) near(n float64) float64 { return e.ask.Config.near(n) }
@@ -234,7 +242,7 @@ func (e *evidence) count(purpose string) int {
 func spent(steps []analysis.Step) (requests, tokens int, seconds float64) {
 	for i := range steps {
 		if s := &steps[i]; s.Phase != analysis.PhaseLadder {
-			requests += s.Whole.Completed + s.Whole.Failed
+			requests += s.Whole.Completed + s.Whole.Failed + s.Whole.Cancelled
 			tokens += s.Whole.InputTokens + s.Whole.OutputTokens
 			seconds += s.Whole.DurationSeconds.Or(0)
 		}
@@ -264,6 +272,9 @@ func (e *evidence) ceiling() int {
 			top = min(top, s.Concurrency-1)
 		}
 	}
+	if k, died := e.diedAt(); died {
+		top = min(top, k-1)
+	}
 	return top
 }
 
@@ -279,6 +290,7 @@ func (e *evidence) alive() *Order {
 	}
 	o := e.rerun(e.last, 1, nil, purposeAlive, "nothing succeeded any more: does the server still answer what it answered before?")
 	o.Requests = min(o.Requests, e.pace().leastProbe)
+	o.Rules.MinSuccessRate = 0 // so soon after too much a few may still be turned away
 	return o
 }
 

@@ -72,6 +72,18 @@ func (e *evidence) inOtherMoods(t timed, l analysis.Limit) analysis.Limit {
 	return l
 }
 
+// cutTail reports whether a run may end once all of its requests have begun to be answered:
+// what it is judged by shows by then. Where some requests fail it is worth knowing of each
+// what becomes of it.
+func (e *evidence) cutTail() bool {
+	for _, slo := range e.ask.Rules.SLO {
+		if slo.Metric != metricTTFT && slo.Metric != metricTPOT && slo.Metric != metricTokenRate {
+			return false
+		}
+	}
+	return e.pace().frugal && !e.gradual() && !e.rateLimited()
+}
+
 // lowKnee looks for the knee before requests were seen to fail where it lies well below
 // what was served: where it is found there, the rest cannot alter the answer.
 func (e *evidence) lowKnee() *Order {

@@ -25,6 +25,9 @@ func (e *evidence) confirm() *Order {
 	if bad == nil || bad.ClientLimited() || e.seenAgain(bad) {
 		return nil
 	}
+	if _, died := e.diedAt(); died && e.pace().frugal {
+		return nil
+	}
 	if l := e.binding(); l != nil && l.Confidence.IsKnown() && !breaks(bad, l.BoundBy) && 1.1*l.High.Or(math.Inf(1)) < float64(bad.Concurrency) {
 		return nil // it cannot alter the answer
 	}

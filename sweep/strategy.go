@@ -68,6 +68,7 @@ type Order struct {
 	Repeat      bool            // run it once more where it fails, and judge both runs together
 	Settle      bool            // go on where only the success rate is short, until a sequential test decides
 	Abandon     Abandon
+	CutTail     bool          // end it once every request has its first output, if none failed
 	Partial     bool          // keep what was measured where it is interrupted
 	Slice       time.Duration // of a soak: count the requests in slices this long, and keep only some; 0: keep all
 }

@@ -23,7 +23,7 @@ func (e *evidence) success() *Order {
 	if e.pace().frugal && e.boundBelow(float64(good)) {
 		return nil
 	}
-	waves := e.waves()
+	waves := e.pace().waves * (1 + e.spread()/2)
 	if e.gradual() {
 		c := e.crossing()
 		exact := c.Confidence.IsKnown() && halfWidth(c) <= e.near(c.At.Or(0))
@@ -39,12 +39,21 @@ func (e *evidence) success() *Order {
 		return nil
 	}
 	n, why := e.cliffGuess(good, fails)
+	if k, ok := e.diedAt(); ok && n == k-1 && e.pace().frugal {
+		waves = deadly
+	}
 	if e.rateLimited() {
 		// A bucket that was full lets through what the rate would not.
-		waves = max(waves, e.pace().slope/float64(n))
+		if waves = max(waves, e.pace().slope/float64(n)); e.toldByServed(n) {
+			waves = e.pace().waves * 2
+		}
 	}
 	return e.probe(n, waves, RuleSuccess, why)
 }
+
+// deadly is how many requests per request in flight a quick sweep sends where a server died
+// with one more: that shows as soon as all are in flight.
+const deadly = 1.5
 
 // slopeProbe is how many requests a probe takes where success falls slowly: an
 // eighth of what may be spent, so that the probes spread out and few of their
@@ -59,7 +68,17 @@ func halfWidth(c analysis.Crossing) float64 {
 
 // closed reports whether nothing is left between good and bad.
 func (e *evidence) closed(good, bad int) bool {
-	return float64(bad-good) <= max(1, math.Floor(e.near(float64(good))/2))
+	if e.rateLimited() && e.toldByServed(good) {
+		return true
+	}
+	if k, ok := e.diedAt(); ok && e.pace().frugal && good == k-1 {
+		return true // to see it die once is enough
+	}
+	enough := math.Floor(e.near(float64(good)) / 2)
+	if e.pace().frugal {
+		enough = math.Floor(e.near(float64(good)))
+	}
+	return float64(bad-good) <= max(1, enough)
 }
 
 // successBracket is the largest concurrency below which nothing failed the rule
@@ -187,6 +206,10 @@ func (e *evidence) cliffGuess(good, bad int) (int, string) {
 		}
 	}
 	if served, ok := e.served(); ok {
+		low := int(math.Floor(served + 0.5 - e.near(served)/2))
+		if e.pace().frugal && !e.rateLimited() && float64(good) < served-e.near(served) && inside(low) {
+			return low, fmt.Sprintf("a little below the %.1f that were being served while others were turned away", served)
+		}
 		if n := int(math.Floor(served + 0.5)); inside(n) {
 			return n, fmt.Sprintf("%.1f were being served while others were turned away", served)
 		}
@@ -203,6 +226,13 @@ func halfway(good, bad int) (int, string) {
 		mid = int(math.Round(math.Sqrt(float64(good) * float64(bad))))
 	}
 	return min(max(mid, good+1), bad-1), fmt.Sprintf("between %d, where requests succeed, and %d, where they do not", good, bad)
+}
+
+// toldByServed reports whether a load is as many as a quick sweep saw served under a rate
+// limiter: whether a bucket runs empty there takes many more requests to see, and says no more.
+func (e *evidence) toldByServed(n int) bool {
+	served, ok := e.served()
+	return ok && e.pace().frugal && math.Abs(served-float64(n)) <= e.near(served)
 }
 
 // diedAt is the smallest number in flight at which the server died.
@@ -231,11 +261,26 @@ func (e *evidence) served() (float64, bool) {
 		}
 		x, okX := sum.RequestThroughput.Value()
 		r, okR := sum.E2E.Mean.Value()
+		if count, ok := e.letThrough(i); ok {
+			x, r = count, e.levels[i].Mean().Residence
+		}
 		if okX && okR && sum.Completed >= s.Concurrency && sum.SuccessRate.Or(0) > rate {
 			best, found, rate = x*r, true, sum.SuccessRate.Or(0)
 		}
 	}
 	return best, found
+}
+
+// letThrough is how many requests a second a rate limiter let through in a quick sweep's step:
+// a count, which a bucket that is filled evenly makes exact, where in flight over time in
+// system swings with the lengths of the few answers that came.
+func (e *evidence) letThrough(i int) (rate float64, ok bool) {
+	s := &e.steps[i]
+	if s.Steady == nil || e.levels[i] == nil || !e.pace().frugal || !e.rateLimited() {
+		return 0, false
+	}
+	seconds, ok := s.Steady.DurationSeconds.Value()
+	return float64(s.Steady.Completed) / seconds, ok && seconds > 0
 }
 
 // successLimit is exact where the bracket has closed around a cliff: as exact as the
@@ -245,16 +290,19 @@ func (e *evidence) served() (float64, bool) {
 func (e *evidence) successLimit(l analysis.Limit) analysis.Limit {
 	good, bad := e.successBracket()
 	if !e.gradual() && e.closed(good, bad) {
+		if k, ok := e.diedAt(); ok && good < k {
+			bad = min(bad, k) // a larger load died with so many
+		}
 		at, low, high := float64(good), float64(good), float64(bad-1)
 		note := fmt.Sprintf("a cliff: held at %d, broken at %d", good, bad)
-		if c := e.crossing(); c.Confidence.IsKnown() && !e.rateLimited() && e.failedUpTo(good) > 0 {
+		if c := e.crossing(); c.Confidence.IsKnown() && !e.rateLimited() && (e.failedUpTo(good) > 0 || e.barelyBroken(bad)) {
 			low, high = min(low, math.Floor(c.Low.Or(low)+1e-9)), max(high, math.Floor(c.High.Or(high)-1e-9))
 		}
-		if served, ok := e.served(); ok && e.rateLimited() && math.Abs(served-at) < 0.1*at {
-			at = math.Floor(served)
-			luck := e.burstLuck(at)
-			low, high = min(low, at)-luck, max(high, math.Ceil(served), at+luck)
-			note += "; a rate limiter lets bursts pass and stops others, so that one more or less makes no difference in the long run"
+		if e.rateLimited() {
+			var told bool
+			if at, low, high, told = e.rateLimitedTo(good, bad); told {
+				note += "; a rate limiter lets bursts pass and stops others, so that one more or less makes no difference in the long run"
+			}
 		}
 		return analysis.Limit{Concurrency: loadgen.Known(at), Low: loadgen.Known(low), High: loadgen.Known(high),
 			Confidence: loadgen.Known(0.95), BoundBy: RuleSuccess, Note: note}
@@ -308,6 +356,55 @@ func roundUp(v float64) string {
 // 28 at c = 1: of a hundred answers ninety lay from 25 to 29.
 func (e *evidence) burstLuck(at float64) float64 {
 	return max(1, math.Round(e.spread()*math.Sqrt(at)/2))
+}
+
+// rateLimitedTo is the limit and its interval between two loads of which a rate limiter let
+// one pass: what was served while others were turned away is the better estimate, where the
+// two agree. Of a quick sweep's few requests neither tells more than luck allows; told is
+// false where the two loads are all that is known.
+func (e *evidence) rateLimitedTo(good, bad int) (at, low, high float64, told bool) {
+	at, low, high = float64(good), float64(good), float64(bad-1)
+	if e.toldByServed(good) {
+		high = at // the load above it was far above
+	}
+	served, ok := e.served()
+	if ok = ok && math.Abs(served-at) < 0.1*at; ok {
+		at = math.Floor(served)
+		high = max(high, math.Ceil(served))
+	}
+	luck := e.burstLuck(at)
+	if e.pace().frugal {
+		luck += math.Ceil(e.lengthsLuck(at))
+	} else if !ok {
+		return at, low, high, false
+	}
+	return at, min(low, at) - luck, max(high, at+luck), true
+}
+
+// barelyBroken reports whether the smallest load of a quick sweep that broke the success rule
+// did so by few failures of few requests: chance may have made it the one.
+func (e *evidence) barelyBroken(bad int) bool {
+	if !e.pace().frugal {
+		return false
+	}
+	failed, total := 0, 0
+	for i := range e.steps {
+		if s := &e.steps[i]; s.Concurrency == bad {
+			failed, total = failed+s.Whole.Failed, total+s.Whole.Failed+s.Whole.Completed
+		}
+	}
+	return float64(failed) < 4*(1-e.ask.Rules.MinSuccessRate)*float64(total)
+}
+
+// lengthsLuck is by how much a number in service that comes from a rate may be wrong, at
+// 95 %, because the answers seen are a sample: their mean length is that of all to within
+// its standard error.
+func (e *evidence) lengthsLuck(at float64) float64 {
+	answers := 0.0
+	for i := range e.steps {
+		answers += float64(e.steps[i].Whole.Completed)
+	}
+	return 1.96 * e.spread() * at / math.Sqrt(max(answers, 1))
 }
 
 // rateLimited reports whether requests failed by being too many a second.

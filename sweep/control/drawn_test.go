@@ -73,7 +73,7 @@ func (d *drawn) measure(o *sweep.Order, h *sweep.History) analysis.Step {
 	completed, failed := 0, 0
 	for next := o; ; {
 		if !p.Alive {
-			h.Crashes = append(h.Crashes, sweep.Crash{Step: len(h.Steps), Concurrency: o.Concurrency, InFlight: loadgen.Known(float64(d.w.Config.CrashAt))})
+			h.Crashes = append(h.Crashes, sweep.Crash{Step: len(h.Steps), Concurrency: o.Concurrency, InFlight: loadgen.Known(float64(d.w.Config.CrashAt)), RecoveredSeconds: loadgen.Known(d.w.Config.RestartAfter.Seconds())})
 		}
 		good, bad, why := d.requests(next, p)
 		completed, failed = completed+good, failed+bad

@@ -234,7 +234,7 @@ func tell(seed int, a *sweep.Answer) {
 			e, _ := l.SE(func(b analysis.LevelBatch) float64 { return b.Residence })
 			at, se = l.Mean().Residence, e.Or(math.NaN())
 		}
-		fmt.Printf("      %d %s %s n=%d ok=%d bad=%d R=%s, at 100 tokens %.3f +-%.3f, TTFT=%s %s\n", k, s.Phase, s.Purpose, s.Concurrency, s.Whole.Completed, s.Whole.Failed, s.Whole.MeanResidenceSeconds.Format(3), at, se, s.Whole.TTFT.Mean.Format(3), s.Abandoned)
+		fmt.Printf("      %d %s %s n=%d ok=%d bad=%d R=%s, at 100 tokens %.3f +-%.3f, TTFT=%s T=%.1f %s\n", k, s.Phase, s.Purpose, s.Concurrency, s.Whole.Completed, s.Whole.Failed, s.Whole.MeanResidenceSeconds.Format(3), at, se, s.Whole.TTFT.Mean.Format(3), s.Whole.DurationSeconds.Or(0), s.Abandoned)
 	}
 	for _, w := range a.Warnings {
 		fmt.Println("      !", w)
@@ -378,7 +378,7 @@ func (tr trial) cost(all answers) cost {
 		n, t := 0.0, 0.0
 		for k := range all[i].Steps {
 			w := &all[i].Steps[k].Whole
-			n, t = n+float64(w.Completed+w.Failed), t+w.DurationSeconds.Or(0)
+			n, t = n+float64(w.Completed+w.Failed+w.Cancelled), t+w.DurationSeconds.Or(0)
 		}
 		requests, seconds = append(requests, n), append(seconds, t)
 		if l := all[i].Limit; l != nil {

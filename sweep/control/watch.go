@@ -65,10 +65,12 @@ func (w *watch) sample(x *loadgen.Sample) (stop bool) {
 		w.collect(x)
 	}
 	w.prompts++
+	if x.Class != loadgen.Cancelled || x.WasSent {
+		spent.Requests++
+	}
 	if x.Class == loadgen.Cancelled {
 		return false
 	}
-	spent.Requests++
 	w.done++
 	w.sent = max(w.sent, x.Index+1)
 	w.count(x)
@@ -232,6 +234,7 @@ func (s *session) load(o *sweep.Order, w *watch) loadgen.Load {
 		Start:       start,
 		StaggerOver: s.staggerOver(o.Concurrency),
 		ErrorHold:   s.Config.ErrorHold,
+		CutTail:     o.CutTail,
 		FirstPrompt: s.r.Spent.Prompts,
 		OnSample:    w.sample,
 		DropSamples: o.Slice > 0,
