@@ -8,11 +8,13 @@ import (
 	"html"
 	"io"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/capfind/capfind/analysis"
 	"github.com/capfind/capfind/internal/simserver"
 	"github.com/capfind/capfind/loadgen"
 	"github.com/capfind/capfind/sweep"
@@ -162,6 +164,14 @@ func TestSaidOnce(t *testing.T) {
 	slots := newView(all["slots"].result, testWords(t, English), false).verdict().Sentence
 	if want := "Up to 64, more requests at once bring more throughput; beyond, doubling their number brings less than 20 % more."; slots != want {
 		t.Errorf("slots: %q", slots)
+	}
+	// A quick ladder's leap is asked for more than a doubling: what is said is said of a doubling.
+	leapt := *all["slots"].result
+	leapt.Config = map[string]any{"stop": map[string]any{"min_throughput_gain": 0.2}}
+	leapt.Steps = append(slices.Clone(leapt.Steps), analysis.Step{Concurrency: 100, Breaches: []analysis.Stop{{Rule: "throughput_gain", Threshold: loadgen.Known(0.53)}}})
+	slices.Reverse(leapt.Steps)
+	if got := newView(&leapt, testWords(t, English), false).threshold("throughput_gain"); got.Or(0) != 0.2 {
+		t.Errorf("after a leap a gain of %v", got)
 	}
 	crash := all["crash"].result
 	crash.Crashes = []sweep.Crash{{Concurrency: 140, Sentence: "the server died"}, {Concurrency: 140, Sentence: "the server died"}}

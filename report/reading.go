@@ -12,6 +12,12 @@ import (
 // threshold returns the value a rule was held against: from a step that broke
 // it, else from the resolved configuration.
 func (v *view) threshold(rule string) analysis.Number {
+	// LOUD: a step of a quick ladder that leaps is asked for the gain of its leap, which is not
+	// that of a doubling.
+	asked := v.asked(rule)
+	if rule == "throughput_gain" && asked.IsKnown() {
+		return asked
+	}
 	for i := range v.r.Steps {
 		for _, b := range v.r.Steps[i].Breaches {
 			if b.Rule == rule && b.Threshold.IsKnown() {
@@ -19,6 +25,11 @@ func (v *view) threshold(rule string) analysis.Number {
 			}
 		}
 	}
+	return asked
+}
+
+// asked is a rule's threshold as the configuration has it.
+func (v *view) asked(rule string) analysis.Number {
 	key := map[string]string{"ttft": "max_ttft", "success_rate": "min_success_rate", "throughput_gain": "min_throughput_gain"}[rule]
 	switch x := v.config("stop", key).(type) {
 	case string:
