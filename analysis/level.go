@@ -42,16 +42,15 @@ type settled struct {
 	residence, ttft, decode, tokens float64
 }
 
-// LevelOf cuts the runs of a step. It is nil where too little succeeded.
-func LevelOf(runs []loadgen.Run) *Level {
-	parts := steadyParts(runs)
+// levelOf takes the steady parts of a step's runs. It is nil where too little succeeded.
+func levelOf(parts []part) *Level {
 	line, ok := decodeLineOf(parts)
 	if !ok {
 		return nil
 	}
 	l := &Level{PerToken: line.perToken()}
 	for i := range parts {
-		l.add(settle(&parts[i], line), runs[0].Load.Concurrency)
+		l.add(settle(&parts[i], line), parts[0].run.Load.Concurrency)
 	}
 	if l.Requests == 0 {
 		return nil

@@ -41,7 +41,7 @@ func TestLevelIsThatOfTheFullLoad(t *testing.T) {
 			want, n = want+r.Seconds(), n+1
 		}
 		want /= n
-		level := LevelOf([]loadgen.Run{hasten(load.run())})
+		level := levelOf(steadyParts([]loadgen.Run{hasten(load.run())}))
 		if got := level.Mean().Residence; math.Abs(got/want-1) > 0.002 {
 			t.Errorf("c=%v: time in system %.4f s, %.4f s without the drain", cv, got, want)
 		}
@@ -53,7 +53,7 @@ func TestLevelIsThatOfTheFullLoad(t *testing.T) {
 func TestLevelKeepsSlowRequests(t *testing.T) {
 	load := synth{n: 20, requests: 400, decode: 2 * time.Second, tokens: 100, stagger: 2 * time.Second, seed: 4,
 		overhead: func(i int) float64 { return []float64{1, 1, 1, 1, 4}[i%5] }}
-	level := LevelOf([]loadgen.Run{load.run()})
+	level := levelOf(steadyParts([]loadgen.Run{load.run()}))
 	if got, want := level.Mean().Residence, 2*1.6; math.Abs(got/want-1) > 0.03 {
 		t.Errorf("time in system %.3f s, want %.3f: a fifth takes four times as long", got, want)
 	}
@@ -105,11 +105,11 @@ func TestBriefVerdict(t *testing.T) {
 // what the lengths of the answers have to do with it.
 func TestNoLevelWithoutALine(t *testing.T) {
 	short := synth{n: 10, requests: 16, decode: 2 * time.Second, tokens: 100, lengthCV: 0.5, stagger: 2 * time.Second, seed: 6}
-	if l := LevelOf([]loadgen.Run{short.run()}); l != nil {
+	if l := levelOf(steadyParts([]loadgen.Run{short.run()})); l != nil {
 		t.Errorf("a level of %d requests, per token %v", l.Requests, l.PerToken)
 	}
 	short.requests = 35
-	if l := LevelOf([]loadgen.Run{short.run()}); l == nil || l.PerToken == 0 {
+	if l := levelOf(steadyParts([]loadgen.Run{short.run()})); l == nil || l.PerToken == 0 {
 		t.Errorf("a level: %+v", l)
 	}
 }

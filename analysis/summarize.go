@@ -44,7 +44,8 @@ func Summarize(runs []loadgen.Run, o Options) Step {
 	s.Whole = summarize(whole, load, o.Goodput)
 	verdict := whole
 	// Recorded traffic comes and goes: no part of it stands for the rest.
-	if steady := steadyParts(runs); len(steady) > 0 && load.Arrivals == nil {
+	steady := steadyParts(runs)
+	if len(steady) > 0 && load.Arrivals == nil {
 		sum := summarize(steady, load, o.Goodput)
 		s.Steady, s.Window = &sum, windowOf(steady)
 		enough := s.Window.Requests >= max(warmup(&runs[0]), fewestInWindow(&runs[0]))
@@ -57,7 +58,7 @@ func Summarize(runs []loadgen.Run, o Options) Step {
 		t.ClientTTFTMean = ttftOfWindow(verdict)
 		s.Server = &t
 	}
-	s.Level = LevelOf(runs)
+	s.Level = levelOf(steady)
 	s.Lengths = lengthsOf(verdict)
 	s.Client = clientOf(runs, &s, verdict)
 	s.Validity = checksOf(&s, load, verdict, o.SharedPrefix)

@@ -55,7 +55,9 @@ func paceOf(samples []loadgen.Sample) tailPace {
 		p.perEvent = float64(tokens) / float64(events)
 	}
 	p.line, _ = lineThrough(lengths, decodes)
-	p.longer = p.survivals(samples)
+	if !p.asWanted {
+		p.longer = p.survivals(samples)
+	}
 	return p
 }
 

@@ -87,7 +87,7 @@ func TestCutTailSaysAsMuch(t *testing.T) {
 // a level all the same, from those that began to be answered.
 func TestCutTailOfAQueue(t *testing.T) {
 	load := synth{n: 20, requests: 42, slots: 8, prefill: 100 * time.Millisecond, decode: 2 * time.Second, tokens: 100, lengthCV: 0.5, stagger: 3 * time.Second, seed: 9}
-	l := LevelOf([]loadgen.Run{cutTail(load.run(), 1)})
+	l := levelOf(steadyParts([]loadgen.Run{cutTail(load.run(), 1)}))
 	if l == nil || math.Abs(l.PerToken-2.0/99) > 1e-4 {
 		t.Fatalf("level %+v", l)
 	}

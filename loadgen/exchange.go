@@ -213,6 +213,7 @@ func (x *exchange) output(e *api.Event) {
 	}
 	s.OutputEvents++
 	s.LastOutput, x.last = at, at
+	// One that was sent again, or goes on with further turns, is not counted: its load's tail stays.
 	if s.OutputEvents == 1 && !e.Plain && s.Conversation < 0 && s.Retries == 0 {
 		Begun(x.ctx)
 	}

@@ -25,7 +25,7 @@ type pace struct {
 	waves      float64 // requests of a probe per request in flight, where answers are of one length
 	leastProbe int     // fewest requests of a probe
 	slope      float64 // fewest requests of a probe where success falls slowly, or a bucket of tokens may have been full
-	above      float64 // how many times a knee a load may be that shows throughput above it
+	showsAbove float64 // how many times a knee a load may be that shows throughput above it
 	near       float64 // how close to an answer is close enough, as a share
 	kneeEnough float64 // how many times that the interval of a knee may span to either side: the curve bends slowly there, and each tenth less takes as many requests again
 	probes     int     // bounds the search for the knee, or for a time
@@ -46,9 +46,9 @@ const (
 )
 
 var paces = map[Effort]pace{
-	EffortGuide:    {loads: 6, waves: 4, leastProbe: leastProbe, slope: 400, above: 1.6, near: 0.02, kneeEnough: 1.25, probes: 6, budget: 1, repeats: 1, others: 2},
-	EffortQuick:    {ladder: 2.5, leap: 10, loads: 5, waves: 2.5, leastProbe: 24, slope: 300, above: 1.8, near: 0.05, kneeEnough: 2.5, probes: 3, budget: 0.2, unseen: 0.019, mood: 0.04, frugal: true},
-	EffortThorough: {loads: 6, waves: 6, leastProbe: 2 * leastProbe, slope: 800, above: 1.6, near: 0.01, kneeEnough: 1.25, probes: 10, budget: 4, repeats: 4, others: 2},
+	EffortGuide:    {loads: 6, waves: 4, leastProbe: leastProbe, slope: 400, showsAbove: 1.6, near: 0.02, kneeEnough: 1.25, probes: 6, budget: 1, repeats: 1, others: 2},
+	EffortQuick:    {ladder: 2.5, leap: 10, loads: 5, waves: 2.5, leastProbe: 24, slope: 300, showsAbove: 1.8, near: 0.05, kneeEnough: 2.5, probes: 3, budget: 0.2, unseen: 0.019, mood: 0.04, frugal: true},
+	EffortThorough: {loads: 6, waves: 6, leastProbe: 2 * leastProbe, slope: 800, showsAbove: 1.6, near: 0.01, kneeEnough: 1.25, probes: 10, budget: 4, repeats: 4, others: 2},
 }
 
 // pace is that of the effort asked for.

@@ -67,7 +67,7 @@ func (e *evidence) kneeGuess() (int, string) {
 	if n := free(0.9, 1.1, 1); n > 0 {
 		return n, fmt.Sprintf("throughput seems to stop growing at %.0f", knee)
 	}
-	if n := free(1.1, e.pace().above, above); n > 0 {
+	if n := free(1.1, e.pace().showsAbove, above); n > 0 {
 		return n, fmt.Sprintf("above %.0f, where throughput seems to stop growing", knee)
 	}
 	if e.narrow(&c, knee) {

@@ -212,13 +212,17 @@ func (e *evidence) spread() float64 {
 	return 0
 }
 
-// waves is how long a probe for a level must be.
+// waves is how long a probe for a level must be. The ends of a run whose tail is cut do not
+// fray; it takes more all the same where a wait swings with the lengths of those before.
 func (e *evidence) waves() float64 {
 	if p := e.pace(); p.frugal && e.cutTail() {
 		return p.waves * (1 + max(0, e.spread()-0.5))
 	}
-	return e.pace().waves * (1 + e.spread()/2)
+	return e.wholeWaves()
 }
+
+// wholeWaves is how long a probe must be of whose requests each counts to its end.
+func (e *evidence) wholeWaves() float64 { return e.pace().waves * (1 + e.spread()/2) }
 
 // near is how close to an answer is close enough.
 func (e *evidence) near(n float64) float64 { return e.ask.Config.near(n) }

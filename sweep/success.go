@@ -23,7 +23,6 @@ func (e *evidence) success() *Order {
 	if e.pace().frugal && e.boundBelow(float64(good)) {
 		return nil
 	}
-	waves := e.pace().waves * (1 + e.spread()/2)
 	if e.gradual() {
 		c := e.crossing()
 		exact := c.Confidence.IsKnown() && halfWidth(c) <= e.near(c.At.Or(0))
@@ -33,22 +32,27 @@ func (e *evidence) success() *Order {
 			return nil
 		}
 		n, why := e.slopeGuess(c)
-		return e.probe(n, max(waves, e.slopeProbe()/float64(n)), RuleSuccess, why)
+		return e.probe(n, max(e.wholeWaves(), e.slopeProbe()/float64(n)), RuleSuccess, why)
 	}
 	if e.count(RuleSuccess) >= maxSuccessProbes || e.closed(good, fails) {
 		return nil
 	}
 	n, why := e.cliffGuess(good, fails)
-	if k, ok := e.diedAt(); ok && n == k-1 && e.pace().frugal {
-		waves = deadly
+	return e.probe(n, e.cliffWaves(n), RuleSuccess, why)
+}
+
+// cliffWaves is how long a probe for the edge of a cliff must be.
+func (e *evidence) cliffWaves(n int) float64 {
+	k, died := e.diedAt()
+	switch {
+	case e.toldByServed(n):
+		return 2 * e.pace().waves
+	case e.rateLimited(): // a bucket that was full lets through what the rate would not
+		return max(e.wholeWaves(), e.pace().slope/float64(n))
+	case died && n == k-1 && e.pace().frugal:
+		return deadly
 	}
-	if e.rateLimited() {
-		// A bucket that was full lets through what the rate would not.
-		if waves = max(waves, e.pace().slope/float64(n)); e.toldByServed(n) {
-			waves = e.pace().waves * 2
-		}
-	}
-	return e.probe(n, waves, RuleSuccess, why)
+	return e.wholeWaves()
 }
 
 // deadly is how many requests per request in flight a quick sweep sends where a server died
@@ -68,17 +72,11 @@ func halfWidth(c analysis.Crossing) float64 {
 
 // closed reports whether nothing is left between good and bad.
 func (e *evidence) closed(good, bad int) bool {
-	if e.rateLimited() && e.toldByServed(good) {
-		return true
+	if !e.pace().frugal {
+		return float64(bad-good) <= max(1, math.Floor(e.near(float64(good))/2))
 	}
-	if k, ok := e.diedAt(); ok && e.pace().frugal && good == k-1 {
-		return true // to see it die once is enough
-	}
-	enough := math.Floor(e.near(float64(good)) / 2)
-	if e.pace().frugal {
-		enough = math.Floor(e.near(float64(good)))
-	}
-	return float64(bad-good) <= max(1, enough)
+	k, died := e.diedAt() // to see it die once is enough
+	return e.toldByServed(good) || died && good == k-1 || float64(bad-good) <= max(1, math.Floor(e.near(float64(good))))
 }
 
 // successBracket is the largest concurrency below which nothing failed the rule
@@ -232,7 +230,7 @@ func halfway(good, bad int) (int, string) {
 // limiter: whether a bucket runs empty there takes many more requests to see, and says no more.
 func (e *evidence) toldByServed(n int) bool {
 	served, ok := e.served()
-	return ok && e.pace().frugal && math.Abs(served-float64(n)) <= e.near(served)
+	return ok && e.pace().frugal && e.rateLimited() && math.Abs(served-float64(n)) <= e.near(served)
 }
 
 // diedAt is the smallest number in flight at which the server died.
