@@ -2,89 +2,163 @@ package report
 
 import (
 	"cmp"
-	"encoding/json"
+	"fmt"
 	"math"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/go-json-experiment/json/jsontext"
+
 	"github.com/capfind/capfind/analysis"
 	"github.com/capfind/capfind/loadgen"
 )
 
-// vllmDetail are the lists that --save-detailed adds, one entry a request;
+// vllmLists are the lists that --save-detailed adds, one entry a request;
 // seconds.
-type vllmDetail struct {
+type vllmLists struct {
 	inputs, outputs []float64
 	starts, ttfts   []float64
-	gaps            [][]float64
+	gaps            gapLists
 	errors          []string
 }
 
-// detail rebuilds the requests from the detailed lists, where the file has them,
+// of is where a key's list goes; nil for any other key.
+func (d *vllmLists) of(key string) any {
+	switch key {
+	case "input_lens":
+		return &d.inputs
+	case "output_lens":
+		return &d.outputs
+	case "start_times":
+		return &d.starts
+	case "ttfts":
+		return &d.ttfts
+	case "itls":
+		return &d.gaps
+	case "errors":
+		return &d.errors
+	}
+	return nil
+}
+
+// fromLists rebuilds the requests from the detailed lists, where the file has them,
 // and takes from them what the totals do not say: steady state, standard errors,
 // the distribution over time. The whole run's figures stay those of the file.
-func (f *vllmReader) detail(s *analysis.Step) {
-	var d vllmDetail
-	for key, to := range map[string]any{"input_lens": &d.inputs, "output_lens": &d.outputs, "start_times": &d.starts, "ttfts": &d.ttfts, "itls": &d.gaps, "errors": &d.errors} {
-		if !f.has(key) {
-			return
-		}
-		if err := json.Unmarshal(f.keys[key], to); err != nil {
-			f.fail(key, "a list of one entry a request is wanted: %v", err)
-			return
-		}
+func (f *vllmReader) fromLists(s *analysis.Step) {
+	d := &f.lists
+	if d.inputs == nil || d.outputs == nil || d.starts == nil || d.ttfts == nil || d.gaps.seconds == nil || d.errors == nil {
+		return // a file of totals alone, or of another version
 	}
 	n := len(d.outputs)
-	if n == 0 || len(d.inputs) != n || len(d.starts) != n || len(d.ttfts) != n || len(d.gaps) != n || len(d.errors) != n {
+	if n == 0 || len(d.inputs) != n || len(d.starts) != n || len(d.ttfts) != n || len(d.gaps.seconds) != n || len(d.errors) != n {
 		f.fail("output_lens", "the detailed lists have different lengths: %d inputs, %d outputs, %d starts, %d TTFTs, %d ITLs, %d errors",
-			len(d.inputs), n, len(d.starts), len(d.ttfts), len(d.gaps), len(d.errors))
+			len(d.inputs), n, len(d.starts), len(d.ttfts), len(d.gaps.seconds), len(d.errors))
 		return
 	}
 	run := loadgen.Run{Load: loadgen.Load{Concurrency: s.Concurrency, Requests: n, Start: loadgen.StartBurst}, Started: s.StartedAt, End: loadgen.EndComplete}
 	if rate, ok := s.RequestRate.Value(); ok {
 		run.Load.Rate = rate
 	}
-	run.Samples = make([]loadgen.Sample, 0, n)
+	run.Samples = make([]loadgen.Sample, n)
 	first, _ := extent(d.starts)
-	for i := range n {
-		sample, ok := d.sample(i, first)
-		if !ok {
-			f.fail("itls", "request %d has an impossible time", i)
+	for to, i := range d.byEnd() {
+		var ok bool
+		if run.Samples[to], ok = d.sample(i, first); !ok {
+			f.fail("ttfts", "request %d has an impossible time", i)
 			return
 		}
-		run.Samples = append(run.Samples, sample)
-		run.Elapsed = max(run.Elapsed, sample.End)
 	}
-	slices.SortStableFunc(run.Samples, func(a, b loadgen.Sample) int { return cmp.Compare(a.End, b.End) })
+	run.Elapsed = run.Samples[n-1].End
 	f.merge(s, analysis.Summarize([]loadgen.Run{run}, analysis.Options{Phase: s.Phase}))
+}
+
+// byEnd is the order in which the requests ended. Their numbers are sorted, as the
+// samples are large.
+func (d *vllmLists) byEnd() []int {
+	order, ends := make([]int, len(d.starts)), make([]float64, len(d.starts))
+	for i := range order {
+		order[i], ends[i] = i, d.starts[i]+d.ttfts[i]+d.gaps.seconds[i]
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(ends[a], ends[b]) })
+	return order
 }
 
 // longest bounds a time in a file: beyond it something else than seconds is meant.
 const longest = 1e7
 
+// gapLists are the gaps between the events of each request's answer: tens of
+// thousands of short lists, kept as one.
+type gapLists struct {
+	micros  []uint32  // of all requests, one after another
+	ends    []int     // where a request's gaps end in micros
+	seconds []float64 // what a request's gaps come to
+}
+
+// UnmarshalJSONFrom reads a list of lists of seconds.
+func (g *gapLists) UnmarshalJSONFrom(d *jsontext.Decoder) error {
+	return eachOf(d, func() error {
+		sum := 0.0
+		err := eachOf(d, func() error {
+			token, err := d.ReadToken()
+			if err != nil {
+				return err
+			}
+			if token.Kind() != '0' {
+				return fmt.Errorf("request %d has a gap that is no number", len(g.ends))
+			}
+			gap := token.Float()
+			if gap < 0 || gap >= longest {
+				return fmt.Errorf("request %d has a gap of %g s", len(g.ends), gap)
+			}
+			g.micros = append(g.micros, uint32(math.Min(math.Round(gap*1e6), math.MaxUint32)))
+			sum += gap
+			return nil
+		})
+		g.ends, g.seconds = append(g.ends, len(g.micros)), append(g.seconds, sum)
+		return err
+	})
+}
+
+// eachOf calls do before each element of a list, which do has to read.
+func eachOf(d *jsontext.Decoder, do func() error) error {
+	start, err := d.ReadToken()
+	if err == nil && start.Kind() != '[' {
+		err = fmt.Errorf("a list was expected, not %s", start.Kind())
+	}
+	for err == nil && d.PeekKind() != ']' {
+		err = do()
+	}
+	if err == nil {
+		_, err = d.ReadToken()
+	}
+	return err
+}
+
+// of returns a request's gaps in microseconds.
+func (g *gapLists) of(i int) []uint32 {
+	from := 0
+	if i > 0 {
+		from = g.ends[i-1]
+	}
+	return g.micros[from:g.ends[i]:g.ends[i]]
+}
+
 // sample rebuilds one request: sent at its start, first output after its TTFT,
 // then a gap an event.
-func (d *vllmDetail) sample(i int, first float64) (loadgen.Sample, bool) {
+func (d *vllmLists) sample(i int, first float64) (loadgen.Sample, bool) {
 	at := d.starts[i] - first
-	total := at + d.ttfts[i]
 	s := loadgen.Sample{Index: i, PromptIndex: i, Conversation: -1, Sent: secondsOf(at), WasSent: true, Streamed: true,
 		PromptTokens: int(d.inputs[i]), OutputTokens: int(d.outputs[i]), CachedTokens: -1, TokenSource: loadgen.TokensFromUsage, Stamp: loadgen.StampUser}
 	s.Ready, s.Intended = s.Sent, s.Sent
-	s.FirstOutput = secondsOf(total)
-	s.Gaps = make([]uint32, 0, len(d.gaps[i]))
-	for _, gap := range d.gaps[i] {
-		if !(gap >= 0 && gap < longest) {
-			return s, false
-		}
-		total += gap
-		s.Gaps = append(s.Gaps, uint32(math.Min(math.Round(gap*1e6), math.MaxUint32)))
-	}
+	s.FirstOutput = secondsOf(at + d.ttfts[i])
+	s.Gaps = d.gaps.of(i)
+	total := at + d.ttfts[i] + d.gaps.seconds[i]
 	if !(at >= 0 && total >= at && total < longest) {
 		return s, false
 	}
 	s.LastOutput, s.End = secondsOf(total), secondsOf(total)
-	s.OutputEvents = len(d.gaps[i]) + 1
+	s.OutputEvents = len(s.Gaps) + 1
 	if d.errors[i] != "" || s.OutputTokens == 0 || d.ttfts[i] <= 0 {
 		s.Class, s.Message, s.OutputEvents = errorClass(d.errors[i]), d.errors[i], 0
 	}

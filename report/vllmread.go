@@ -2,7 +2,6 @@ package report
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -14,6 +13,9 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/capfind/capfind/analysis"
 	"github.com/capfind/capfind/sweep"
@@ -89,23 +91,19 @@ func sorted(set map[string]bool) []string {
 // readVLLM reads all results of one file: with --append-result there are
 // several, one after another.
 func readVLLM(path string, raw []byte) ([]imported, error) {
-	decoder := json.NewDecoder(bytes.NewReader(strictJSON(raw)))
+	decoder := jsontext.NewDecoder(bytes.NewBuffer(strictJSON(raw)), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 	var out []imported
-	for {
-		var keys map[string]json.RawMessage
-		err := decoder.Decode(&keys)
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return nil, fmt.Errorf("%s is not a vLLM result file: %w", path, err)
-		}
-		f := &vllmReader{path: path, keys: keys}
+	for decoder.PeekKind() != 0 {
+		f := &vllmReader{path: path, keys: map[string]jsontext.Value{}}
+		f.read(decoder)
 		step := f.step()
 		if f.err != nil {
 			return nil, f.err
 		}
 		out = append(out, imported{path, step, f.text("model_id"), f.text("backend")})
+	}
+	if _, err := decoder.ReadToken(); !errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("%s is not a vLLM result file: %w", path, err)
 	}
 	if len(out) == 0 {
 		return nil, fmt.Errorf("%s is empty", path)
@@ -156,9 +154,56 @@ func barbarism(b []byte) int {
 
 // vllmReader takes figures out of one result; the first problem stays in err.
 type vllmReader struct {
-	path string
-	keys map[string]json.RawMessage
-	err  error
+	path  string
+	keys  map[string]jsontext.Value // all but the lists
+	lists vllmLists
+	err   error
+}
+
+// read takes one result off the file, which is gone through once: where the lists
+// are, they are nearly all of it.
+func (f *vllmReader) read(decoder *jsontext.Decoder) {
+	broken := func(err error) bool {
+		if err != nil && f.err == nil {
+			f.err = fmt.Errorf("%s is not a vLLM result file: %w", f.path, err)
+		}
+		return err != nil
+	}
+	if kind := decoder.PeekKind(); kind != '{' {
+		value, err := decoder.ReadValue()
+		if !broken(err) {
+			broken(fmt.Errorf("an object is wanted, not %s", excerpt(value)))
+		}
+		return
+	}
+	_, err := decoder.ReadToken()
+	for !broken(err) && decoder.PeekKind() != '}' {
+		var name jsontext.Token
+		if name, err = decoder.ReadToken(); err == nil {
+			err = f.readKey(decoder, name.String())
+		}
+	}
+	if err == nil {
+		_, err = decoder.ReadToken()
+		broken(err)
+	}
+}
+
+// readKey takes the value of one key: a list to its place, all else as it stands.
+func (f *vllmReader) readKey(decoder *jsontext.Decoder, key string) error {
+	if key == "generated_texts" { // long, and nothing is read from them
+		return decoder.SkipValue()
+	}
+	if list := f.lists.of(key); list != nil && decoder.PeekKind() != 'n' {
+		err := json.UnmarshalDecode(decoder, list)
+		if wrong := (*json.SemanticError)(nil); errors.As(err, &wrong) {
+			f.fail(key, "a list of one entry a request is wanted: %v", err)
+		}
+		return err
+	}
+	value, err := decoder.ReadValue()
+	f.keys[key] = value.Clone()
+	return err
 }
 
 func (f *vllmReader) fail(key, format string, args ...any) {
@@ -209,7 +254,7 @@ func (f *vllmReader) text(key string) string {
 
 func (f *vllmReader) has(key string) bool {
 	raw, ok := f.keys[key]
-	return ok && !bytes.Equal(bytes.TrimSpace(raw), []byte("null"))
+	return ok && raw.Kind() != 'n'
 }
 
 // excerpt shortens a value for a message.
@@ -267,7 +312,7 @@ func (f *vllmReader) step() analysis.Step {
 		w.TTFT, w.TPOT, w.ChunkGap, w.E2E = f.dist("ttft", completed), f.dist("tpot", completed), f.dist("itl", f.gaps(w)), f.dist("e2el", completed)
 	}
 	if f.err == nil {
-		f.detail(&s)
+		f.fromLists(&s)
 	}
 	return s
 }

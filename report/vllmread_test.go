@@ -6,6 +6,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -69,9 +70,9 @@ func TestVLLMRoundTrip(t *testing.T) {
 	}
 }
 
-// vllmLists makes a file as --save-detailed writes it: two streams at a time,
+// vllmListsOf makes a file as --save-detailed writes it: two streams at a time,
 // each of ttft and then gaps, one after another.
-func vllmLists(n int, failing map[int]string) map[string]any {
+func vllmListsOf(n int, failing map[int]string) map[string]any {
 	var inputs, outputs, starts, ttfts, itls, errs []any
 	for i := range n {
 		inputs = append(inputs, 512)
@@ -108,7 +109,7 @@ func writeJSON(t *testing.T, name string, v any) string {
 }
 
 func TestVLLMDetailed(t *testing.T) {
-	r, err := FromVLLM([]string{writeJSON(t, "run.json", vllmLists(100, nil))})
+	r, err := FromVLLM([]string{writeJSON(t, "run.json", vllmListsOf(100, nil))})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -123,13 +124,24 @@ func TestVLLMDetailed(t *testing.T) {
 	if m := s.Whole.TTFT.P95.Or(0); math.Abs(m-.1) > 1e-6 {
 		t.Errorf("p95 of TTFT %v, want 0.1", m)
 	}
-	failing, err := FromVLLM([]string{writeJSON(t, "run.json", vllmLists(100, map[int]string{3: "Too Many Requests", 9: "boom"}))})
+	if g := s.Whole.ChunkGap; g.N != 900 || math.Abs(g.Max.Or(0)-.1) > 1e-6 {
+		t.Errorf("%d gaps of at most %v, want 900 of 0.1 s", g.N, g.Max)
+	}
+	failing, err := FromVLLM([]string{writeJSON(t, "run.json", vllmListsOf(100, map[int]string{3: "Too Many Requests", 9: "boom"}))})
 	if err != nil {
 		t.Fatal(err)
 	}
 	f := &failing.Steps[0]
 	if f.Whole.Failed != 2 || f.Failures["http_429"] != 1 || f.Failures["stream_error"] != 1 || f.Steady != nil {
 		t.Errorf("failures %v, failed %d, steady %v", f.Failures, f.Whole.Failed, f.Steady)
+	}
+}
+
+// A run's samples stand in the order in which the requests ended.
+func TestVLLMOrder(t *testing.T) {
+	d := vllmLists{starts: []float64{0, 1, 1}, ttfts: []float64{5, 1, 1}, gaps: gapLists{seconds: []float64{1, 0, .5}}}
+	if got := d.byEnd(); !slices.Equal(got, []int{1, 2, 0}) {
+		t.Errorf("ended in the order %v", got)
 	}
 }
 
@@ -150,6 +162,29 @@ func TestVLLMOddFiles(t *testing.T) {
 			t.Errorf("TTFT is known: %+v", r.Steps[0].Whole.TTFT)
 		}
 	})
+	t.Run("what Python lets through", func(t *testing.T) {
+		path := filepath.Join(t.TempDir(), "x.json") // half of a surrogate pair, and a key twice
+		text := `{"generated_texts": ["\ud83d"], "errors": ["\ud83d"], "ttfts": null, "completed": 3, "completed": 4, "duration": 1, "max_concurrency": 2}`
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if r, err := FromVLLM([]string{path}); err != nil || r.Steps[0].Whole.Completed != 4 {
+			t.Errorf("%+v, %v", r, err)
+		}
+	})
+	for _, broken := range []string{`{"completed": 4, "duration": 1, "max_concurrency": 2`, `{"completed": 4, "duration": 1, "max_concurrency": 2} x`, `{"itls": [[1`, ``, ` `} {
+		t.Run("broken off", func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "x.json")
+			if err := os.WriteFile(path, []byte(broken), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := FromVLLM([]string{path}); err == nil || !strings.Contains(err.Error(), "x.json is ") {
+				t.Errorf("%q: %v", broken, err)
+			} else {
+				t.Log(err)
+			}
+		})
+	}
 	t.Run("NaN and appended results", func(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "all.json")
 		text := `{"completed": 0, "duration": 1, "num_prompts": 4, "max_concurrency": 8, "mean_ttft_ms": NaN, "model_id": "NaN \" Infinity"}
@@ -175,8 +210,12 @@ func TestVLLMOddFiles(t *testing.T) {
 		"negative":      {"x.json", minimal(map[string]any{"completed": -1}), []string{`"completed"`, "negative"}},
 		"other JSON":    {"x.json", map[string]any{"max_concurrency": 1, "foo": 1}, []string{"x.json", "missing"}},
 		"a list":        {"x.json", []int{1}, []string{"x.json", "not a vLLM result file"}},
-		"uneven lists":  {"x.json", func() any { m := vllmLists(4, nil); m["ttfts"] = []float64{1}; return m }(), []string{"x.json", "different lengths"}},
-		"list of texts": {"x.json", func() any { m := vllmLists(4, nil); m["ttfts"] = []string{"a"}; return m }(), []string{"x.json", `"ttfts"`}},
+		"uneven lists":  {"x.json", func() any { m := vllmListsOf(4, nil); m["ttfts"] = []float64{1}; return m }(), []string{"x.json", "different lengths"}},
+		"gap of text":   {"x.json", func() any { m := vllmListsOf(4, nil); m["itls"] = []any{[]any{}, []any{.1, "a"}}; return m }(), []string{"x.json", `"itls"`, "request 1 has a gap that is no number"}},
+		"negative gap":  {"x.json", func() any { m := vllmListsOf(4, nil); m["itls"] = []any{[]any{-.1}}; return m }(), []string{"x.json", `"itls"`, "request 0 has a gap of -0.1 s"}},
+		"flat gaps":     {"x.json", func() any { m := vllmListsOf(4, nil); m["itls"] = []any{.1, .1}; return m }(), []string{"x.json", `"itls"`, "a list was expected, not number"}},
+		"odd TTFT":      {"x.json", func() any { m := vllmListsOf(4, nil); m["ttfts"] = []any{.1, -1000, .1, .1}; return m }(), []string{"x.json", `"ttfts"`, "impossible"}},
+		"list of texts": {"x.json", func() any { m := vllmListsOf(4, nil); m["ttfts"] = []string{"a"}; return m }(), []string{"x.json", `"ttfts"`}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := FromVLLM([]string{writeJSON(t, c.file, c.body)})
@@ -203,7 +242,7 @@ func TestVLLMOddFiles(t *testing.T) {
 // accepts can be reported.
 func FuzzVLLM(f *testing.F) {
 	f.Add([]byte(`{"completed": 4, "duration": 1, "max_concurrency": 2, "mean_ttft_ms": NaN}`))
-	raw, _ := json.Marshal(vllmLists(6, map[int]string{1: "x"}))
+	raw, _ := json.Marshal(vllmListsOf(6, map[int]string{1: "x"}))
 	f.Add(raw)
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		found, err := readVLLM("fuzz.json", raw)

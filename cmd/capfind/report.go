@@ -78,8 +78,12 @@ func (a *app) reportAction(c *cli.Context) error {
 
 // importFiles makes a result directory of vLLM's files.
 func (a *app) importFiles(c *cli.Context, files []string, out string) error {
-	r, err := report.FromVLLM(files)
-	if err != nil {
+	var r *sweep.Result
+	progress := terminal.New(a.stderr, c.Bool("quiet"), "import")
+	if err := progress.During(fmt.Sprintf("reading %d files", len(files)), func() (err error) {
+		r, err = report.FromVLLM(files)
+		return err
+	}); err != nil {
 		return err
 	}
 	r.CapfindVersion = version().version
