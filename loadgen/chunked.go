@@ -130,10 +130,12 @@ func hexDigit(c byte) (byte, bool) {
 // errAgain says that there is nothing to read yet.
 var errAgain = errors.New("nothing to read yet")
 
-// reader reads what a socket has and says whether more is to come. A buffer that was
+// A reader reads what a socket has into the receiver's buffer and says whether more is to come. A buffer that was
 // not filled held all there was, since what comes later is told anew; but an end that
 // was told already (ended) is only found by reading on until there is nothing left.
-type reader func(buf []byte, ended bool) (more bool)
+type reader interface {
+	read(in *receiver, ended bool) (more bool)
+}
 
 // pusher is a socket whose pump reads for it. push returns when the reader says that
 // nothing more is to come, or with an error once the socket is closed.
@@ -141,61 +143,74 @@ type pusher interface {
 	push(read reader) error
 }
 
+// taker takes in bytes that have just been read and says whether more is wanted.
+type taker interface {
+	take(p []byte) (more bool)
+}
+
 // pushedBody is a chunked body that a pump reads. It keeps no buffer of its own
 // while it waits.
 type pushedBody struct {
-	c     *conn
-	pump  pusher
-	frame dechunker
+	c        *conn
+	pump     pusher
+	frame    dechunker
+	to       taker
+	unwanted bool // what follows is passed over
+	err      error
 }
 
-// push hands every stretch of the body to take as it arrives, on the pump's
-// goroutine, until take says that nothing more is wanted, or to the end (io.EOF). What
-// follows in the same read is passed over, so that where the body's end is among it
-// the error is io.EOF after all.
-func (b *pushedBody) push(take func(p []byte) (more bool)) error {
-	var err error
-	wanted := true
-	feed := func(p []byte) (more bool) {
-		for len(p) > 0 && err == nil {
-			var content []byte
-			if content, p, err = b.frame.next(p); len(content) > 0 && wanted {
-				wanted = take(content)
-			}
-		}
-		b.c.close = b.c.close || len(p) > 0 // bytes that nobody asked for
-		return wanted && err == nil
-	}
+// push hands every stretch of the body to a taker as it arrives, on the pump's
+// goroutine, until nothing more is wanted, or to the end (io.EOF). What follows in the
+// same read is passed over, so that where the body's end is among it the error is
+// io.EOF after all.
+func (b *pushedBody) push(to taker) error {
+	b.to = to
 	early, _ := b.c.br.Peek(b.c.br.Buffered())
-	more := feed(early)
+	more := b.feed(early)
 	b.c.giveBack()
 	if !more {
+		return b.err
+	}
+	if err := b.pump.push(b); err != nil {
 		return err
 	}
-	closed := b.pump.push(func(buf []byte, ended bool) (more bool) {
-		for {
-			n, failed := b.c.attempt(buf)
-			if failed == errAgain {
-				return true
-			}
-			if !feed(buf[:n]) {
-				return false
-			}
-			if err = failed; err == io.EOF {
-				err = io.ErrUnexpectedEOF
-			}
-			if err != nil {
-				return false
-			}
-			if n < len(buf) && !ended {
-				return true
-			}
+	return b.err
+}
+
+// feed takes the framing off what was read.
+func (b *pushedBody) feed(p []byte) (more bool) {
+	for len(p) > 0 && b.err == nil {
+		var content []byte
+		if content, p, b.err = b.frame.next(p); len(content) > 0 && !b.unwanted {
+			b.unwanted = !b.to.take(content)
 		}
-	})
-	if closed != nil {
-		return closed
 	}
-	return err
+	if len(p) > 0 { // bytes that nobody asked for
+		b.c.close = true
+	}
+	return !b.unwanted && b.err == nil
+}
+
+// read implements reader.
+func (b *pushedBody) read(in *receiver, ended bool) (more bool) {
+	for {
+		n, failed := b.c.attempt(in)
+		if failed == errAgain {
+			return true
+		}
+		if !b.feed(in.buf[:n]) {
+			return false
+		}
+		if b.err = failed; failed == io.EOF {
+			b.err = io.ErrUnexpectedEOF
+		}
+		if failed != nil {
+			return false
+		}
+		if n < len(in.buf) && !ended {
+			return true
+		}
+	}
 }
 
 // Read reads what is left of the body.

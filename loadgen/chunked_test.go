@@ -94,23 +94,15 @@ func TestEventsCostNoMemory(t *testing.T) {
 	x := &exchange{ctx: t.Context(), client: &Client{config: ClientConfig{Protocol: chat}}, start: time.Now(), s: s, decoder: chat.NewDecoder("text/event-stream", false)}
 	x.watch.arm(0, phaseFirst, func() {})
 	defer x.watch.disarm()
-	l := &netLink{}
-	take := x.taker(l)
-	var frame dechunker
+	x.link, x.emit = &netLink{}, x.event
+	body := &pushedBody{c: &conn{}, to: x}
 	event := []byte("e0\r\n" + `data: {"id":"chatcmpl-0123456789abcdef0123456789abcdef","object":"chat.completion.chunk","created":1700000000,"model":"some-model",` +
 		`"choices":[{"index":0,"delta":{"content":" token"},"logprobs":null,"finish_reason":null}]}` + "\n\n")
 	event = append(event, "\r\n"...)
 	copy(event, hexSize(len(event)-6))
 	one := func() {
-		for p := event; len(p) > 0; {
-			var content []byte
-			var err error
-			if content, p, err = frame.next(p); err != nil {
-				t.Fatal(err)
-			}
-			if len(content) > 0 && !take(content) {
-				t.Fatalf("the stream ended: %+v", s)
-			}
+		if !body.feed(event) {
+			t.Fatalf("the stream ended: %+v, %v", s, body.err)
 		}
 	}
 	one() // the first one makes what is kept for the stream

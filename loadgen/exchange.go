@@ -24,22 +24,27 @@ const (
 )
 
 // exchange is one request and its answer: from the body to the filled-in sample.
+//
+// What every event touches stands together: with thousands of streams each line of the
+// processor's caches is fetched anew.
 type exchange struct {
-	client   *Client
-	ctx      context.Context
-	start    time.Time // offset 0
 	s        *Sample
+	link     link      // of the answer
+	start    time.Time // offset 0
+	decoder  api.Decoder
+	emit     func(*api.Event) // event, made once
+	latest   arrival          // of the bytes being decoded
+	floor    time.Duration
+	last     time.Duration // arrival of the latest output
+	ended    bool
+	finish   bool
 	keepText bool
+	client   *Client
+	watch    watchdog
+	tokens   api.Tokens
 
-	watch   watchdog
-	decoder api.Decoder
-	latest  arrival // of the bytes being decoded
-	floor   time.Duration
-	last    time.Duration // arrival of the latest output
-
-	finish, ended bool
-	tokens        api.Tokens
-	text          strings.Builder
+	ctx  context.Context
+	text strings.Builder
 }
 
 func (x *exchange) now() time.Duration { return time.Since(x.start) }
@@ -119,38 +124,35 @@ func (x *exchange) stream(resp *http.Response, l link) {
 // read decodes the body until its end, its end mark or a failure inside it. It
 // returns nil where it did not read to the end.
 func (x *exchange) read(body io.Reader, l link) error {
-	err := pour(body, x.taker(l))
+	x.link, x.emit = l, x.event
+	err := pour(body, x)
 	if err == io.EOF {
-		x.decoder.Close(x.event)
+		x.decoder.Close(x.emit)
 	}
 	return err
 }
 
-// taker returns what takes in bytes of the body that have just been read, and says
-// whether more is wanted.
-func (x *exchange) taker(l link) func(p []byte) (more bool) {
-	emit := x.event
-	return func(p []byte) bool {
-		x.latest = l.arrival(x.start, x.floor)
-		x.floor = x.latest.at
-		// By when it was read: a reader that lags is no silence of the server.
-		x.watch.hear(x.latest.at + x.latest.delay)
-		x.decoder.Feed(p, emit)
-		return !x.ended && x.s.Class == Success
-	}
+// take takes in bytes of the body that have just been read.
+func (x *exchange) take(p []byte) (more bool) {
+	x.latest = x.link.arrival(x.start, x.floor)
+	x.floor = x.latest.at
+	// By when it was read: a reader that lags is no silence of the server.
+	x.watch.hear(x.latest.at + x.latest.delay)
+	x.decoder.Feed(p, x.emit)
+	return !x.ended && x.s.Class == Success
 }
 
-// pour hands what a body brings to take, until nothing more is wanted or with the
-// error of the reading.
-func pour(body io.Reader, take func(p []byte) (more bool)) error {
+// pour hands what a body brings on, until nothing more is wanted or with the error of
+// the reading.
+func pour(body io.Reader, to taker) error {
 	if pushed, ok := body.(*pushedBody); ok {
-		return pushed.push(take)
+		return pushed.push(to)
 	}
 	buf := chunks.Get().(*[]byte)
 	defer chunks.Put(buf)
 	for {
 		n, err := body.Read(*buf)
-		more := n == 0 || take((*buf)[:n])
+		more := n == 0 || to.take((*buf)[:n])
 		if err != nil || !more {
 			return err
 		}

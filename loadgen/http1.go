@@ -65,7 +65,7 @@ type http1 struct {
 
 // conn is one connection; one request at a time.
 type conn struct {
-	*dialed
+	dialed
 	pool      *http1
 	br        *bufio.Reader // while a head is read, and a body that is not pushed; nil: none needed
 	got       int64         // bytes received since the request was sent
@@ -93,8 +93,8 @@ func (c *conn) Read(p []byte) (int, error) {
 }
 
 // attempt is Read without waiting, on a socket at a pump.
-func (c *conn) attempt(p []byte) (int, error) {
-	n, err := c.socket.attempt(p)
+func (c *conn) attempt(in *receiver) (int, error) {
+	n, err := c.socket.attempt(in)
 	return c.count(n, err)
 }
 
@@ -187,7 +187,7 @@ func (h *http1) dial(ctx context.Context) (*conn, error) {
 		return nil, err
 	}
 	h.stats.add(d.connect, d.tls)
-	return &conn{dialed: d, pool: h, idleSince: time.Now()}, nil
+	return &conn{dialed: *d, pool: h, idleSince: time.Now()}, nil
 }
 
 // prepare fills the pool up to n connections. The first is opened alone, so that

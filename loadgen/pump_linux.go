@@ -129,7 +129,8 @@ func (p *pump) run() {
 	defer close(p.done)
 	events := make([]syscall.EpollEvent, pumpBatch)
 	some := make([]*socket, pumpBatch)
-	buf := make([]byte, pumpBuffer)
+	in := receivers.Get().(*receiver)
+	in.buf = make([]byte, pumpBuffer)
 	n := 0
 	wait := func(fd uintptr) bool {
 		// It never blocks, so that the scheduler need not be told.
@@ -147,7 +148,7 @@ func (p *pump) run() {
 		p.mu.Unlock()
 		for i, s := range some[:n] {
 			if s != nil { // else closed meanwhile
-				s.happened(buf, events[i].Events&(syscall.EPOLLRDHUP|syscall.EPOLLHUP|syscall.EPOLLERR) != 0)
+				s.happened(in, events[i].Events&(syscall.EPOLLRDHUP|syscall.EPOLLHUP|syscall.EPOLLERR) != 0)
 			}
 			some[i] = nil
 		}
@@ -226,11 +227,11 @@ func (s *socket) copy(c syscall.Conn) error {
 
 // happened is called by the pump when the socket has something to tell; ended says
 // that no more will come.
-func (s *socket) happened(buf []byte, ended bool) {
+func (s *socket) happened(in *receiver, ended bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.reader != nil {
-		if s.reader(buf, ended) {
+	if s.reader != nil && !s.closed.Load() {
+		if s.reader.read(in, ended) {
 			return
 		}
 		s.reader = nil
@@ -247,27 +248,47 @@ func (s *socket) wake() {
 
 // push lets the pump read until read says that there is no more to come, or the
 // socket is closed.
-func (s *socket) push(read reader) error {
-	buf := chunks.Get().(*[]byte)
-	s.mu.Lock()
-	over := !read(*buf, true) // what was told before
-	if !over {
-		s.reader = read
+func (s *socket) push(r reader) error {
+	if over, err := s.begin(r); over || err != nil {
+		return err
 	}
-	s.mu.Unlock()
-	chunks.Put(buf)
-	for !over {
+	for {
 		<-s.ready
-		closed := s.closed.Load()
 		s.mu.Lock()
-		if over = s.reader == nil; closed && !over {
+		over := s.reader == nil
+		closed := s.closed.Load() && !over
+		if closed {
 			s.reader = nil
-			s.mu.Unlock()
-			return net.ErrClosed
 		}
 		s.mu.Unlock()
+		if closed {
+			return net.ErrClosed
+		}
+		if over {
+			return nil
+		}
 	}
-	return nil
+}
+
+// begin reads what was told of before, and leaves the rest to the pump unless that was
+// all.
+func (s *socket) begin(r reader) (over bool, err error) {
+	in, buf := receivers.Get().(*receiver), chunks.Get().(*[]byte)
+	in.buf = *buf
+	defer func() {
+		in.buf, in.iov.Base = nil, nil
+		receivers.Put(in)
+		chunks.Put(buf)
+	}()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed.Load() {
+		return true, net.ErrClosed
+	}
+	if over = !r.read(in, true); !over {
+		s.reader = r
+	}
+	return over, nil
 }
 
 // await waits until something happened.
@@ -366,7 +387,9 @@ func (s *socket) Close() error {
 		return net.ErrClosed
 	}
 	s.pump.forget(s)
+	s.mu.Lock() // else the pump would read from whatever gets the number next
 	err := s.file.Close()
+	s.mu.Unlock()
 	s.wake()
 	return err
 }

@@ -47,22 +47,26 @@ func pumped(t *testing.T) (*socket, net.Conn) {
 // pushedReads pushes what a socket receives until its end and returns it.
 func pushedReads(s *socket) (all []byte, err error) {
 	stamped := newStampConn(s)
-	err = s.push(func(buf []byte, ended bool) bool {
+	err = s.push(readerFunc(func(in *receiver, ended bool) bool {
 		for {
-			n, err := stamped.attempt(buf)
-			all = append(all, buf[:n]...)
+			n, err := stamped.attempt(in)
+			all = append(all, in.buf[:n]...)
 			switch {
 			case err == errAgain:
 				return true
 			case err != nil:
 				return false
-			case n < len(buf) && !ended:
+			case n < len(in.buf) && !ended:
 				return true
 			}
 		}
-	})
+	}))
 	return all, err
 }
+
+type readerFunc func(in *receiver, ended bool) bool
+
+func (f readerFunc) read(in *receiver, ended bool) bool { return f(in, ended) }
 
 func TestPushReadsAllThereIs(t *testing.T) {
 	want := make([]byte, 3<<20)

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"sync"
 	"syscall"
 	"time"
 	"unsafe"
@@ -17,19 +18,33 @@ import (
 // moment after the read. It sits below TLS.
 type stampConn struct {
 	net.Conn
-	raw  syscall.RawConn
+	raw syscall.RawConn
+	fd  uintptr
+
+	kernel int64     // the stamp of the latest read, ns since 1970; 0 without one
+	after  time.Time // the moment after the latest read, on both clocks
+}
+
+// receiver is what one read takes in memory that the kernel writes to. A pump has one
+// for all its sockets: of each socket that has something to read, as little as can be
+// has to be fetched into the processor's caches.
+type receiver struct {
+	buf  []byte                // where to read to
 	read func(fd uintptr) bool // made once, so that a read allocates nothing
-	once func(fd uintptr)      // the same
-	none bool                  // nothing was there
 	msg  syscall.Msghdr
 	iov  syscall.Iovec
 	oob  [64]byte
 	n    int
 	err  syscall.Errno
-
-	kernel int64     // the stamp of the latest read, ns since 1970; 0 without one
-	after  time.Time // the moment after the latest read, on both clocks
 }
+
+var receivers = sync.Pool{New: func() any {
+	r := new(receiver)
+	r.msg.Iov = &r.iov
+	r.msg.Iovlen = 1
+	r.read = r.receive
+	return r
+}}
 
 const sizeofStamp = syscall.SizeofCmsghdr + 16 // a control header and a timespec
 
@@ -49,28 +64,27 @@ func newStampConn(c net.Conn) *stampConn {
 	// now, is read in the same way all the same: a pump reads without waiting, and for that
 	// there is this way only.
 	_ = raw.Control(func(fd uintptr) {
+		s.fd = fd
 		_ = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_TIMESTAMPNS, 1)
 	})
 	s.raw = raw
-	s.msg.Iov = &s.iov
-	s.msg.Iovlen = 1
-	s.read = s.receive
-	s.once = func(fd uintptr) { s.none = !s.receive(fd) }
 	return s
 }
 
 // receive is one attempt to read; false means that there is nothing yet.
 //
 // It never blocks, so the system call need not tell the scheduler.
-func (s *stampConn) receive(fd uintptr) bool {
+func (r *receiver) receive(fd uintptr) bool {
+	r.iov.Base = &r.buf[0]
+	r.iov.SetLen(len(r.buf))
 	for {
-		s.msg.Control = &s.oob[0]
-		s.msg.SetControllen(len(s.oob))
-		n, _, errno := syscall.RawSyscall(syscall.SYS_RECVMSG, fd, uintptr(unsafe.Pointer(&s.msg)), syscall.MSG_DONTWAIT)
+		r.msg.Control = &r.oob[0]
+		r.msg.SetControllen(len(r.oob))
+		n, _, errno := syscall.RawSyscall(syscall.SYS_RECVMSG, fd, uintptr(unsafe.Pointer(&r.msg)), syscall.MSG_DONTWAIT)
 		if errno == syscall.EINTR {
 			continue
 		}
-		s.n, s.err = int(n), errno
+		r.n, r.err = int(n), errno
 		return errno != syscall.EAGAIN
 	}
 }
@@ -83,53 +97,48 @@ func (s *stampConn) Read(p []byte) (int, error) {
 		s.after = time.Now()
 		return n, err
 	}
-	s.into(p)
-	err := s.raw.Read(s.read)
-	return s.got(err)
+	r := receivers.Get().(*receiver)
+	r.buf = p
+	n, err := s.got(r, s.raw.Read(r.read))
+	r.buf, r.iov.Base = nil, nil
+	receivers.Put(r)
+	return n, err
 }
 
-// attempt is Read without waiting: the error is errAgain where nothing is there.
-func (s *stampConn) attempt(p []byte) (int, error) {
-	s.into(p)
-	err := s.raw.Control(s.once)
-	if err == nil && s.none {
-		s.iov.Base = nil
+// attempt is Read into r without waiting: the error is errAgain where nothing is
+// there. LOUD: the socket must not be closed meanwhile, which its mutex sees to.
+func (s *stampConn) attempt(r *receiver) (int, error) {
+	if !r.receive(s.fd) {
 		return 0, errAgain
 	}
-	return s.got(err)
-}
-
-func (s *stampConn) into(p []byte) {
-	s.iov.Base = &p[0]
-	s.iov.SetLen(len(p))
+	return s.got(r, nil)
 }
 
 // got is what a read brought, and notes when.
-func (s *stampConn) got(err error) (int, error) {
-	s.iov.Base = nil
+func (s *stampConn) got(r *receiver, err error) (int, error) {
 	s.after = time.Now()
 	s.kernel = 0
 	switch {
 	case err != nil:
 		return 0, err
-	case s.err != 0:
-		return 0, &net.OpError{Op: "read", Net: "tcp", Addr: s.RemoteAddr(), Err: os.NewSyscallError("recvmsg", s.err)}
-	case s.n == 0:
+	case r.err != 0:
+		return 0, &net.OpError{Op: "read", Net: "tcp", Addr: s.RemoteAddr(), Err: os.NewSyscallError("recvmsg", r.err)}
+	case r.n == 0:
 		return 0, io.EOF
 	}
-	s.kernel = s.stamp()
-	return s.n, nil
+	s.kernel = r.stamp()
+	return r.n, nil
 }
 
 // stamp reads the receive stamp from the control data; 0 where there is none.
-func (s *stampConn) stamp() int64 {
-	if s.msg.Controllen < sizeofStamp {
+func (r *receiver) stamp() int64 {
+	if r.msg.Controllen < sizeofStamp {
 		return 0
 	}
-	header := (*syscall.Cmsghdr)(unsafe.Pointer(&s.oob[0]))
+	header := (*syscall.Cmsghdr)(unsafe.Pointer(&r.oob[0]))
 	if header.Level != syscall.SOL_SOCKET || header.Type != syscall.SO_TIMESTAMPNS || header.Len < sizeofStamp {
 		return 0
 	}
-	at := s.oob[syscall.SizeofCmsghdr:]
+	at := r.oob[syscall.SizeofCmsghdr:]
 	return int64(binary.NativeEndian.Uint64(at))*int64(time.Second) + int64(binary.NativeEndian.Uint64(at[8:]))
 }

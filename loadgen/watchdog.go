@@ -27,9 +27,9 @@ const restOver Class = "rest_over"
 // watchdog ends a request that takes too long or is cancelled, by closing what it
 // reads from. One timer a request: an event costs a store, not a timer.
 type watchdog struct {
+	heard  atomic.Int64
 	limits Timeouts
 	start  time.Time // offset 0
-	heard  atomic.Int64
 
 	mu        sync.Mutex
 	timer     *time.Timer

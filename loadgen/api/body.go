@@ -9,18 +9,32 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/go-json-experiment/json/jsontext"
+
 	"github.com/capfind/capfind/loadgen/prompt"
 )
 
 // fields is a request body in the making.
 type fields map[string]any
 
+// bodyFields is about what the fields of a request take beside its texts.
+const bodyFields = 512
+
 // encode merges extra into f and returns the JSON text, keys in order. Objects
 // merge member by member, so that extra_body can add one sampling parameter; a
 // null removes the field.
 func (f fields) encode(extra map[string]any) ([]byte, error) {
 	f.merge(extra)
-	return f.append(nil)
+	size := 0
+	for _, value := range f {
+		switch v := value.(type) {
+		case json.RawMessage:
+			size += len(v)
+		case string:
+			size += len(v)
+		}
+	}
+	return f.append(make([]byte, 0, size+size/64+bodyFields))
 }
 
 func (f fields) merge(extra map[string]any) {
@@ -68,14 +82,11 @@ func (f fields) append(b []byte) ([]byte, error) {
 	return append(b, '}'), nil
 }
 
-// appendJSON writes s as a JSON string, without the HTML escapes.
+// appendJSON writes s as a JSON string, without the HTML escapes. What is no UTF-8
+// becomes U+FFFD; the error that says so does not matter.
 func appendJSON(b []byte, s string) []byte {
-	var buffer bytes.Buffer
-	encoder := json.NewEncoder(&buffer)
-	encoder.SetEscapeHTML(false)
-	// A string can always be encoded.
-	_ = encoder.Encode(s)
-	return append(b, bytes.TrimSuffix(buffer.Bytes(), []byte("\n"))...)
+	b, _ = jsontext.AppendQuote(b, s)
+	return b
 }
 
 // chatMessages returns the messages of a chat request: the conversation so far,
@@ -83,7 +94,8 @@ func appendJSON(b []byte, s string) []byte {
 func chatMessages(r prompt.Request, history []Message) (json.RawMessage, error) {
 	own := r.Messages
 	if own == nil {
-		own = appendMessage([]byte{'['}, Message{Role: "user", Content: r.Text})
+		own = make([]byte, 0, len(r.Text)+len(r.Text)/64+64)
+		own = appendMessage(append(own, '['), Message{Role: "user", Content: r.Text})
 		own = append(own, ']')
 	}
 	own = bytes.TrimSpace(own)
