@@ -176,3 +176,46 @@ func TestSocketReadDeadline(t *testing.T) {
 		t.Errorf("without one: %d bytes, %v", n, err)
 	}
 }
+
+// A closed socket's number may already be another's: nothing may read by it, and a read
+// that is under way holds the closing up.
+func TestNothingIsReadOnceClosed(t *testing.T) {
+	s, far := pumped(t)
+	reading, goOn := make(chan struct{}), make(chan struct{})
+	reads := 0
+	pushed := make(chan error)
+	go func() {
+		pushed <- s.push(readerFunc(func(in *receiver, _ bool) bool {
+			if reads++; reads == 2 {
+				close(reading)
+				<-goOn
+			}
+			return true
+		}))
+	}()
+	for waiting := true; waiting; {
+		far.Write([]byte("x"))
+		select {
+		case <-reading:
+			waiting = false
+		case <-time.After(time.Millisecond):
+		}
+	}
+	closed := make(chan struct{})
+	go func() { s.Close(); close(closed) }()
+	select {
+	case <-closed:
+		t.Error("the socket was closed while it was read")
+	case <-time.After(20 * time.Millisecond):
+	}
+	close(goOn)
+	<-closed
+	if err := <-pushed; err != net.ErrClosed {
+		t.Errorf("push ended with %v", err)
+	}
+	s.reader = readerFunc(func(*receiver, bool) bool { t.Error("a closed socket was read"); return false })
+	s.happened(new(receiver), false)
+	if err := s.push(s.reader); err != net.ErrClosed {
+		t.Errorf("push of a closed socket ended with %v", err)
+	}
+}
