@@ -101,7 +101,7 @@ type StopRules struct {
 	MinSuccessRate    float64       `yaml:"min_success_rate"`    // share of 1; 0: no rule
 	MaxTTFT           time.Duration `yaml:"max_ttft"`            // 0: no rule
 	TTFTStatistic     string        `yaml:"ttft_statistic"`      // mean, p50, p90, p95, p99
-	MinThroughputGain float64       `yaml:"min_throughput_gain"` // share of 1 over the previous step; 0: no rule
+	MinThroughputGain float64       `yaml:"min_throughput_gain"` // share of 1 over the previous step, or over a doubling where steps are closer; 0: no rule
 	MinGoodput        float64       `yaml:"min_goodput"`         // share of 1 of the requests that must meet all of load.goodput, in run and replay; 0: no rule
 	Resources         Resources     `yaml:"resources"`           // exhausted resources of the server
 	SLO               []SLO         `yaml:"slo"`                 // further requirements, each with metric, statistic and max or min

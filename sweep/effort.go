@@ -2,7 +2,6 @@ package sweep
 
 import (
 	"math"
-	"slices"
 )
 
 // Effort is how much a sweep spends on how exact an answer.
@@ -81,14 +80,13 @@ func (c Config) rungAbove(n int, near bool) int {
 	return 0
 }
 
-// gainOver is the throughput gain that is asked of a step over another one: on a ladder
-// that leaps the same for each doubling.
+// gainOver is the throughput gain that is asked of a step over another one: on a quick
+// ladder, which leaps, the same for each doubling.
 func (c Config) gainOver(gain float64, from, to int) float64 {
-	own := slices.Contains(c.Concurrency, from) && slices.Contains(c.Concurrency, to)
-	if !c.pace().frugal || from < 1 || own && to <= 2*from {
-		return gain
+	if c.pace().frugal && from > 0 && to > 2*from {
+		return math.Pow(1+gain, math.Log2(float64(to)/float64(from))) - 1
 	}
-	return math.Pow(1+gain, math.Log2(float64(to)/float64(from))) - 1
+	return gainAsked(gain, from, to)
 }
 
 // near is how close to an answer is close enough: a share of it, or one request.

@@ -36,8 +36,9 @@ var statistics = []string{"mean", "p50", "p90", "p95", "p99"}
 
 // Judge returns every rule that the step cur breaks, the guide's first and in
 // the guide's order; none is nil. prev holds the steps before it, of which the
-// last with a lower concurrency is what the throughput gain is taken over. A
-// rule whose figure is unknown is not broken.
+// last with a lower concurrency is what the throughput gain is taken over (an earlier
+// one where steps are so close that chance would hide a gain between them). A rule whose
+// figure is unknown is not broken.
 //
 // The figures are those of the step's verdict basis; a gain compares two steps on
 // like figures (analysis.Gain).
@@ -51,7 +52,7 @@ func Judge(prev []analysis.Step, cur *analysis.Step, rules StopRules) []analysis
 	add(judgeSuccess(cur, rules))
 	add(judgeTTFT(cur, rules))
 	// What little an abandoned step completed is no throughput to compare.
-	if before := stepBelow(prev, cur.Concurrency); before != nil && cur.Abandoned == "" {
+	if before := gainBase(prev, cur, rules.MinThroughputGain); before != nil && cur.Abandoned == "" {
 		add(judgeGain(before, cur, rules))
 	}
 	add(judgeResources(cur.Server, rules.Resources))
@@ -120,14 +121,43 @@ func judgeBacklog(step *analysis.Step) *analysis.Stop {
 	}
 }
 
-// stepBelow returns the last step of prev with a lower concurrency, or nil.
-func stepBelow(prev []analysis.Step, concurrency int) *analysis.Step {
+// gainBase returns the step that the throughput gain of cur is taken over: the last of
+// prev with a lower concurrency, or nil. Steps may stand so close together that what a
+// server without any contention would gain between them is no more than chance: then it is
+// the nearest one that is far enough, or the farthest within a doubling.
+func gainBase(prev []analysis.Step, cur *analysis.Step, least float64) *analysis.Step {
+	var base *analysis.Step
 	for i := len(prev) - 1; i >= 0; i-- {
-		if prev[i].Concurrency < concurrency {
-			return &prev[i]
+		from, to := prev[i].Concurrency, cur.Concurrency
+		switch {
+		case from >= to:
+			continue
+		case base != nil && to > 2*from:
+			return base
+		}
+		base = &prev[i]
+		se := analysis.Gain(base, cur).GainSE.Or(0)
+		if linear := float64(to)/float64(from) - 1; to >= 2*from || linear-gainAsked(least, from, to) >= chanceOfGain*se {
+			return base
 		}
 	}
-	return nil
+	return base
+}
+
+// chanceOfGain is how many standard errors must lie between what a server without any
+// contention gains and what is asked: of a hundred steps close together none should fail
+// by chance.
+const chanceOfGain = 3
+
+// gainAsked is the throughput gain that is asked of a step over another one. The guide's
+// steps are a doubling apart or more, and of them it is the rule's own. Of steps that stand
+// closer it is as much less as keeps it the same for a doubling, (1+g)^log2(to/from) - 1:
+// from 5 to 6 requests in flight no server gains more than 20 %.
+func gainAsked(least float64, from, to int) float64 {
+	if from < 1 || to >= 2*from {
+		return least
+	}
+	return math.Pow(1+least, math.Log2(float64(to)/float64(from))) - 1
 }
 
 func judgeSuccess(cur *analysis.Step, rules StopRules) *analysis.Stop {
@@ -211,7 +241,8 @@ func NotStreamed(s *analysis.Step) bool {
 func judgeGain(before, cur *analysis.Step, rules StopRules) *analysis.Stop {
 	growth := analysis.Gain(before, cur)
 	gain, ok := growth.Gain.Value()
-	if !ok || rules.MinThroughputGain <= 0 || gain >= rules.MinThroughputGain {
+	asked := gainAsked(rules.MinThroughputGain, before.Concurrency, cur.Concurrency)
+	if !ok || asked <= 0 || gain >= asked {
 		return nil
 	}
 	low, high := before.Whole.RequestThroughput, cur.Whole.RequestThroughput
@@ -219,13 +250,16 @@ func judgeGain(before, cur *analysis.Step, rules StopRules) *analysis.Stop {
 		low, high = before.Steady.RequestThroughput, cur.Steady.RequestThroughput
 	}
 	sentence := fmt.Sprintf("throughput gain %s from %d to %d requests in flight (%s to %s req/s) is below %s",
-		signedPercent(gain), before.Concurrency, cur.Concurrency, figure(low.Or(0)), figure(high.Or(0)), percent(rules.MinThroughputGain))
+		signedPercent(gain), before.Concurrency, cur.Concurrency, figure(low.Or(0)), figure(high.Or(0)), percent(asked))
+	if asked < rules.MinThroughputGain {
+		sentence += fmt.Sprintf("; %s is asked of a doubling", percent(rules.MinThroughputGain))
+	}
 	if even, ok := growth.PerDoubling.Value(); ok && cur.Concurrency != 2*before.Concurrency {
 		sentence += fmt.Sprintf("; that is %s per doubling", signedPercent(even))
 	}
 	return &analysis.Stop{
 		Rule: RuleGain, Metric: "throughput gain", Unit: "share",
-		Value: loadgen.Known(gain), Threshold: loadgen.Known(rules.MinThroughputGain), Sentence: sentence,
+		Value: loadgen.Known(gain), Threshold: loadgen.Known(asked), Sentence: sentence,
 	}
 }
 

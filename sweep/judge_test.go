@@ -25,6 +25,41 @@ func stepAt(n, completed, failed int, x, ttft float64) analysis.Step {
 	return s
 }
 
+// Between steps that are less than a doubling apart the gain that is asked for is as much
+// less; between steps so close that chance would hide it, it is taken over an earlier one.
+func TestJudgeGainBetweenCloseSteps(t *testing.T) {
+	at := func(n int, x, se float64) analysis.Step {
+		s := stepAt(n, 10*n, 0, x, .1)
+		s.Whole.RequestThroughputSE = loadgen.Known(se)
+		return s
+	}
+	for _, c := range []struct {
+		name string
+		prev []analysis.Step
+		cur  analysis.Step
+		says string // "" where the rule holds
+	}{
+		{"no contention, one more", []analysis.Step{at(5, 5, .01)}, at(6, 6, .01), ""},
+		{"flat", []analysis.Step{at(10, 10, .01)}, at(12, 10.2, .01),
+			"throughput gain +2.0 % from 10 to 12 requests in flight (10.00 to 10.20 req/s) is below 4.91 %; 20 % is asked of a doubling; that is +7.8 % per doubling"},
+		{"just enough", []analysis.Step{at(10, 10, .01)}, at(12, 10.5, .01), ""},
+		{"literal from a doubling on", []analysis.Step{at(10, 10, .01)}, at(25, 11.9, .01), "from 10 to 25 requests in flight (10.00 to 11.90 req/s) is below 20 %; that is +14.1 % per doubling"},
+		{"by chance below the one before", []analysis.Step{at(80, 80, 1), at(98, 98, 1), at(99, 100, 1)}, at(100, 99, 1), ""},
+		{"flat over the one that is far enough", []analysis.Step{at(80, 80, 1), at(98, 82, 1), at(99, 80, 1)}, at(100, 82, 1), "from 80 to 100"},
+		{"noise that hides all below a doubling", []analysis.Step{at(20, 20, 9), at(80, 80, 20), at(98, 98, 20)}, at(100, 75, 20), "from 80 to 100"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			stops := sweep.Judge(c.prev, &c.cur, sweep.DefaultStopRules())
+			switch {
+			case c.says == "" && len(stops) > 0:
+				t.Errorf("broken: %s", stops[0].Sentence)
+			case c.says != "" && (len(stops) != 1 || !strings.Contains(stops[0].Sentence, c.says)):
+				t.Errorf("%+v does not say %q", stops, c.says)
+			}
+		})
+	}
+}
+
 func TestJudge(t *testing.T) {
 	before := stepAt(50, 500, 0, 24, .1)
 	notStreamed := stepAt(100, 1000, 0, 40, .1)

@@ -147,7 +147,13 @@ func scaleRun(n int, speed float64) loadgen.Run {
 	run := loadgen.Run{Load: loadgen.Load{Concurrency: n, Requests: scaleRequests}, End: loadgen.EndComplete, Started: time.Unix(1_700_000_000, 0).UTC()}
 	free := make([]time.Duration, n)
 	for i := range scaleRequests {
-		sent := free[i%n]
+		slot := 0 // whose turn it is
+		for j := range free {
+			if free[j] < free[slot] {
+				slot = j
+			}
+		}
+		sent := free[slot]
 		s := loadgen.Sample{Index: i, PromptIndex: i, Conversation: -1, CachedTokens: -1, Intended: sent, Ready: sent, Sent: sent, WasSent: true,
 			Streamed: true, Status: 200, WantPromptTokens: 512, PromptTokens: 512, WantOutputTokens: scaleGaps + 1, OutputTokens: scaleGaps + 1,
 			OutputEvents: scaleGaps + 1, TokenSource: loadgen.TokensFromUsage, Stamp: loadgen.StampKernel, StampDelay: 20 * time.Microsecond, ConnReused: true}
@@ -159,7 +165,7 @@ func scaleRun(n int, speed float64) loadgen.Run {
 			s.LastOutput += gap
 		}
 		s.End = s.LastOutput
-		free[i%n] = s.End
+		free[slot] = s.End
 		run.Elapsed = max(run.Elapsed, s.End)
 		run.Samples = append(run.Samples, s)
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -202,4 +203,36 @@ func differ(all answers, load int) float64 {
 		}
 	}
 	return stat.StdDev(logs, nil)
+}
+
+// On a ladder whose steps stand closer than the guide's, no step fails because it cannot
+// gain 20 % over the one before.
+func TestFineLadders(t *testing.T) {
+	const runs = 6
+	seen := 0
+	for _, tr := range trials() {
+		if !slices.Contains([]string{"slots c=0.5", "decode c=0.5", "long prefill c=0.5", "no limit to 100 c=0.5"}, tr.Name) {
+			continue
+		}
+		seen++
+		for _, ratio := range []float64{1.05, 1.2, 1.5} {
+			tr.ladder = fineLadder(ratio)
+			all, found := tr.drawn(runs), 0
+			for i := range all {
+				if all[i].Limit != nil {
+					found++
+				}
+			}
+			want := runs
+			if tr.none {
+				want = 0
+			}
+			if covered := tr.covered(all); found != want || covered < want-1 {
+				t.Errorf("%s, steps %g apart: %d limits of %d, %d cover the truth\n%s", tr.Name, ratio, found, runs, covered, tr.score(all))
+			}
+		}
+	}
+	if seen != 4 {
+		t.Errorf("%d servers were tried", seen)
+	}
 }

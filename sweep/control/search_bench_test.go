@@ -249,7 +249,8 @@ func tell(seed int, a *sweep.Answer) {
 }
 
 // BenchmarkDecisions is the same with drawn steps, a thousand sweeps of each server:
-// no load, no clock, nothing but the decisions.
+// no load, no clock, nothing but the decisions. CAPFIND_SEARCH_LADDER gives the ratio
+// of a ladder's steps, instead of the guide's.
 func BenchmarkDecisions(b *testing.B) {
 	runs := runsAsked(1000)
 	for range b.N {
@@ -262,11 +263,25 @@ func BenchmarkDecisions(b *testing.B) {
 				t.truths = nil // the drawn steps are those of the closed form
 			}
 			t.effort = sweep.Effort(os.Getenv("CAPFIND_SEARCH_EFFORT"))
+			if ratio, err := strconv.ParseFloat(os.Getenv("CAPFIND_SEARCH_LADDER"), 64); err == nil {
+				t.ladder = fineLadder(ratio)
+			}
 			if len(t.Truth().OutOfModel) == 0 {
 				fmt.Println(t.score(t.drawn(runs)))
 			}
 		}
 	}
+}
+
+// fineLadder is a ladder to 1000 on which each step is so many times the one before, or
+// one more.
+func fineLadder(ratio float64) sweep.Steps {
+	steps := sweep.Steps{1}
+	for n := 1.0; n < 1000; {
+		n = min(max(n*ratio, n+1), 1000)
+		steps = append(steps, int(math.Round(n)))
+	}
+	return slices.Compact(steps)
 }
 
 // drawn are the answers of sweeps with drawn steps.
