@@ -66,7 +66,7 @@ fuzz: ## a short run of every fuzz target
 
 cross: ## does it compile everywhere? (make dist packs releases)
 	@for p in $(PLATFORMS); do \
-	  echo "$$p"; GOOS=$${p%/*} GOARCH=$${p#*/} CGO_ENABLED=0 go build -o /dev/null ./cmd/capfind || exit 1; \
+	  echo "$$p"; GOOS=$${p%/*} GOARCH=$${p#*/} CGO_ENABLED=0 go build -trimpath -o /dev/null ./cmd/capfind || exit 1; \
 	done
 
 clean:

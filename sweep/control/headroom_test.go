@@ -128,41 +128,51 @@ func bursty(n int, rate float64, rng *rand.Rand) *sweep.Traffic {
 // runs' interval in at least 93 % of the answers, and that is narrow enough to be of use; whichever way
 // the traffic becomes more.
 func TestHeadroomIsWithinItsInterval(t *testing.T) {
-	rules := sweep.StopRules{SLO: []sweep.SLO{{Metric: "ttft", Statistic: "p95", Max: 500 * time.Millisecond}}}
+	if raceDetector {
+		t.Skip("hundreds of answers take minutes under the race detector, and share nothing")
+	}
 	for _, how := range []sweep.Speedup{sweep.Closer, sweep.MoreSessions} {
-		inside, all, runs, width := 0, 0, 0, 0.0
-		for k, between := range []float64{0, 0.01, 0.03} {
-			before := inside
-			for trace := range 4 {
-				rng := rand.New(rand.NewPCG(uint64(k), uint64(trace)))
-				s := &shop{slots: 8, service: 0.4, between: between, rng: rng}
-				traffic := bursty(400, 3+4*rng.Float64(), rng)
-				traffic.Seed = uint64(trace)
-				want := s.truth([]*sweep.Traffic{traffic}, how, 0.5, 301)
-				for range 15 {
-					c := control.Controller{Generator: s, Config: sweep.Config{}}
-					s.runs = 0
-					r, err := c.Answer(context.Background(), "replay", sweep.FindHeadroom{Traffic: traffic, Speedup: how, Concurrency: 4096, Rules: rules})
-					if err != nil || r.Verdict != sweep.LimitFound {
-						t.Fatalf("%v, %+v", err, r.Answer)
-					}
-					h := r.Headroom
-					all, runs, width = all+1, runs+s.runs, width+h.Again.High/h.Again.Low-1
-					inside += within(want, h.Again.Low, h.Again.High)
-					if math.Abs(h.Rate.Or(0)/h.Speed.Or(1)/traffic.Rate()-1) > 1e-9 {
-						t.Errorf("rate %s at speed %s", h.Rate, h.Speed)
-					}
+		t.Run(string(how), func(t *testing.T) {
+			t.Parallel()
+			headroomWithin(t, how)
+		})
+	}
+}
+
+func headroomWithin(t *testing.T, how sweep.Speedup) {
+	rules := sweep.StopRules{SLO: []sweep.SLO{{Metric: "ttft", Statistic: "p95", Max: 500 * time.Millisecond}}}
+	inside, all, runs, width := 0, 0, 0, 0.0
+	for k, between := range []float64{0, 0.01, 0.03} {
+		before := inside
+		for trace := range 4 {
+			rng := rand.New(rand.NewPCG(uint64(k), uint64(trace)))
+			s := &shop{slots: 8, service: 0.4, between: between, rng: rng}
+			traffic := bursty(400, 3+4*rng.Float64(), rng)
+			traffic.Seed = uint64(trace)
+			want := s.truth([]*sweep.Traffic{traffic}, how, 0.5, 301)
+			for range 15 {
+				c := control.Controller{Generator: s, Config: sweep.Config{}}
+				s.runs = 0
+				r, err := c.Answer(context.Background(), "replay", sweep.FindHeadroom{Traffic: traffic, Speedup: how, Concurrency: 4096, Rules: rules})
+				if err != nil || r.Verdict != sweep.LimitFound {
+					t.Fatalf("%v, %+v", err, r.Answer)
+				}
+				h := r.Headroom
+				all, runs, width = all+1, runs+s.runs, width+h.Again.High/h.Again.Low-1
+				inside += within(want, h.Again.Low, h.Again.High)
+				if math.Abs(h.Rate.Or(0)/h.Speed.Or(1)/traffic.Rate()-1) > 1e-9 {
+					t.Errorf("rate %s at speed %s", h.Rate, h.Speed)
 				}
 			}
-			t.Logf("%s, between %v: %d", how, between, inside-before)
 		}
-		t.Logf("%s: %d of %d in all within, %.1f runs and an interval of %.1f %% on average", how, inside, all, float64(runs)/float64(all), 100*width/float64(all))
-		if float64(inside) < 0.93*float64(all) {
-			t.Errorf("%s: within its interval in %d of %d", how, inside, all)
-		}
-		if mean := width / float64(all); mean > 0.16 {
-			t.Errorf("%s: intervals of %.1f %% on average", how, 100*mean)
-		}
+		t.Logf("%s, between %v: %d", how, between, inside-before)
+	}
+	t.Logf("%s: %d of %d in all within, %.1f runs and an interval of %.1f %% on average", how, inside, all, float64(runs)/float64(all), 100*width/float64(all))
+	if float64(inside) < 0.93*float64(all) {
+		t.Errorf("%s: within its interval in %d of %d", how, inside, all)
+	}
+	if mean := width / float64(all); mean > 0.16 {
+		t.Errorf("%s: intervals of %.1f %% on average", how, 100*mean)
 	}
 }
 
