@@ -36,6 +36,25 @@ func (d served) Do(ctx context.Context, began time.Time, first loadgen.Sample, e
 	return nil
 }
 
+// speaking is a server whose answers begin at once and go on for long.
+type speaking struct{ rest time.Duration }
+
+func (d speaking) Do(ctx context.Context, began time.Time, s loadgen.Sample, emit func(*loadgen.Sample)) error {
+	s.WasSent, s.Streamed, s.Sent = true, true, time.Since(began)
+	time.Sleep(5 * time.Millisecond)
+	s.FirstOutput, s.OutputEvents = time.Since(began), 1
+	loadgen.Begun(ctx)
+	select {
+	case <-time.After(d.rest):
+		s.OutputEvents, s.OutputTokens = 2, 2
+	case <-ctx.Done():
+		s.Class = loadgen.Cancelled
+	}
+	s.LastOutput, s.End = time.Since(began), time.Since(began)
+	emit(&s)
+	return nil
+}
+
 // bed is a fleet under test.
 type bed struct {
 	t       *testing.T
@@ -575,4 +594,34 @@ func until(t *testing.T, what string, ok func() bool) {
 		time.Sleep(100 * time.Millisecond)
 	}
 	t.Fatal("never: " + what)
+}
+
+// Each worker of a fleet cuts the tail of its own requests, and the run that they make up
+// says that it was cut.
+func TestTailsAreCut(t *testing.T) {
+	const rest = time.Second
+	b := open(t, 2, nil)
+	for _, name := range []string{"a", "b"} {
+		b.join(name, func(c *WorkerConfig) {
+			c.Prepare = func(context.Context, []byte) (Generator, float64, error) {
+				return loadgen.NewEngine(speaking{rest}), 0, nil
+			}
+		})
+	}
+	r, err := b.hub.Run(t.Context(), loadgen.Load{Concurrency: 4, Requests: 8, CutTail: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cut := 0
+	for i := range r.Samples {
+		if s := &r.Samples[i]; s.Class == loadgen.Cancelled && s.HasOutput() {
+			cut++
+		}
+	}
+	if r.End != loadgen.EndCut || len(r.Samples) != 8 || cut != 4 || r.Elapsed >= 2*rest {
+		t.Errorf("%s after %v: %d samples, %d of them cut", r.End, r.Elapsed, len(r.Samples), cut)
+	}
+	if r := b.run(loadgen.Load{Concurrency: 4, Requests: 4}); r.End != loadgen.EndComplete {
+		t.Errorf("a load whose tail is not cut ended with %s", r.End)
+	}
 }
