@@ -105,6 +105,8 @@ type StopRules struct {
 	MinGoodput        float64       `yaml:"min_goodput"`         // share of 1 of the requests that must meet all of load.goodput, in run and replay; 0: no rule
 	Resources         Resources     `yaml:"resources"`           // exhausted resources of the server
 	SLO               []SLO         `yaml:"slo"`                 // further requirements, each with metric, statistic and max or min
+
+	eachDoubling bool // the gain is asked of each doubling, of a leap as much more
 }
 
 // Resources is the guide's fourth criterion; shares of 1, 0: no rule.

@@ -80,15 +80,6 @@ func (c Config) rungAbove(n int, near bool) int {
 	return 0
 }
 
-// gainOver is the throughput gain that is asked of a step over another one: on a quick
-// ladder, which leaps, the same for each doubling.
-func (c Config) gainOver(gain float64, from, to int) float64 {
-	if c.pace().frugal && from > 0 && to > 2*from {
-		return math.Pow(1+gain, math.Log2(float64(to)/float64(from))) - 1
-	}
-	return gainAsked(gain, from, to)
-}
-
 // near is how close to an answer is close enough: a share of it, or one request.
 func (c Config) near(n float64) float64 { return max(1, c.pace().near*n) }
 

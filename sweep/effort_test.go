@@ -36,17 +36,18 @@ func TestLaddersOfAnEffort(t *testing.T) {
 	if got := c.rungAbove(50, false); got != 100 {
 		t.Errorf("from 50, where nothing is near, it goes to %d", got)
 	}
-	if got, want := c.gainOver(0.2, 5, 20), 0.44; math.Abs(got-want) > 1e-9 {
-		t.Errorf("from 5 to 20 a gain of %v is asked for, want %v", got, want)
-	}
-	if got, want := c.gainOver(0.2, 100, 137), math.Pow(1.2, math.Log2(1.37))-1; math.Abs(got-want) > 1e-9 {
-		t.Errorf("from 100 to 137, which is no step of the ladder, a gain of %v is asked for, want %v", got, want)
-	}
-	if got := c.gainOver(0.2, 50, 100); got != 0.2 {
-		t.Errorf("between two steps of the ladder a gain of %v is asked for", got)
-	}
-	if got := (Config{}).gainOver(0.2, 5, 20); got != 0.2 {
-		t.Errorf("the guide asks for %v whatever the leap", got)
+	quick := FindLimit{Config: c, Rules: DefaultStopRules()}.read(History{}).ask.Rules
+	guide := FindLimit{Config: Default(), Rules: DefaultStopRules()}.read(History{}).ask.Rules
+	for _, tt := range []struct {
+		from, to     int
+		quick, guide float64
+	}{
+		{5, 20, 0.44, 0.2}, {50, 100, 0.2, 0.2}, {2, 5, math.Pow(1.2, math.Log2(2.5)) - 1, 0.2},
+		{100, 137, math.Pow(1.2, math.Log2(1.37)) - 1, math.Pow(1.2, math.Log2(1.37)) - 1},
+	} {
+		if q, g := quick.gainAsked(tt.from, tt.to), guide.gainAsked(tt.from, tt.to); math.Abs(q-tt.quick) > 1e-9 || math.Abs(g-tt.guide) > 1e-9 {
+			t.Errorf("from %d to %d a quick sweep asks for a gain of %v and the guide for %v, want %v and %v", tt.from, tt.to, q, g, tt.quick, tt.guide)
+		}
 	}
 }
 

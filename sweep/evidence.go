@@ -37,6 +37,7 @@ type evidence struct {
 // read prepares a history. Where the server has changed on the way only what was
 // measured since counts: unlike servers have no limit in common.
 func (q FindLimit) read(h History) *evidence {
+	q.Rules.eachDoubling = q.Config.pace().frugal
 	e := &evidence{ask: q, all: slices.Clone(h.Steps), crashes: h.Crashes}
 	for {
 		e.look()
@@ -169,7 +170,7 @@ func (e *evidence) together(rule string, n int, runs []analysis.Step) bool {
 		return e.succeedTogether(runs)
 	case RuleGain:
 		from, to := e.throughput(e.last), e.throughput(n)
-		return from > 0 && to/from-1 >= e.ask.Config.gainOver(e.ask.Rules.MinThroughputGain, e.last, n)
+		return from > 0 && to/from-1 >= e.ask.Rules.gainAsked(e.last, n)
 	}
 	for _, t := range e.timedRules() {
 		if t.rule == rule {

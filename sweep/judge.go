@@ -52,7 +52,7 @@ func Judge(prev []analysis.Step, cur *analysis.Step, rules StopRules) []analysis
 	add(judgeSuccess(cur, rules))
 	add(judgeTTFT(cur, rules))
 	// What little an abandoned step completed is no throughput to compare.
-	if before := gainBase(prev, cur, rules.MinThroughputGain); before != nil && cur.Abandoned == "" {
+	if before := gainBase(prev, cur, rules); before != nil && cur.Abandoned == "" {
 		add(judgeGain(before, cur, rules))
 	}
 	add(judgeResources(cur.Server, rules.Resources))
@@ -125,7 +125,7 @@ func judgeBacklog(step *analysis.Step) *analysis.Stop {
 // prev with a lower concurrency, or nil. Steps may stand so close together that what a
 // server without any contention would gain between them is no more than chance: then it is
 // the nearest one that is far enough, or the farthest within a doubling.
-func gainBase(prev []analysis.Step, cur *analysis.Step, least float64) *analysis.Step {
+func gainBase(prev []analysis.Step, cur *analysis.Step, rules StopRules) *analysis.Step {
 	var base *analysis.Step
 	for i := len(prev) - 1; i >= 0; i-- {
 		from, to := prev[i].Concurrency, cur.Concurrency
@@ -137,7 +137,7 @@ func gainBase(prev []analysis.Step, cur *analysis.Step, least float64) *analysis
 		}
 		base = &prev[i]
 		se := analysis.Gain(base, cur).GainSE.Or(0)
-		if linear := float64(to)/float64(from) - 1; to >= 2*from || linear-gainAsked(least, from, to) >= chanceOfGain*se {
+		if linear := float64(to)/float64(from) - 1; to >= 2*from || linear-rules.gainAsked(from, to) >= chanceOfGain*se {
 			return base
 		}
 	}
@@ -152,12 +152,13 @@ const chanceOfGain = 3
 // gainAsked is the throughput gain that is asked of a step over another one. The guide's
 // steps are a doubling apart or more, and of them it is the rule's own. Of steps that stand
 // closer it is as much less as keeps it the same for a doubling, (1+g)^log2(to/from) - 1:
-// from 5 to 6 requests in flight no server gains more than 20 %.
-func gainAsked(least float64, from, to int) float64 {
-	if from < 1 || to >= 2*from {
-		return least
+// from 5 to 6 requests in flight no server gains more than 20 %. A quick ladder leaps, and
+// of a leap it is as much more.
+func (r StopRules) gainAsked(from, to int) float64 {
+	if from < 1 || to == 2*from || to > 2*from && !r.eachDoubling {
+		return r.MinThroughputGain
 	}
-	return math.Pow(1+least, math.Log2(float64(to)/float64(from))) - 1
+	return math.Pow(1+r.MinThroughputGain, math.Log2(float64(to)/float64(from))) - 1
 }
 
 func judgeSuccess(cur *analysis.Step, rules StopRules) *analysis.Stop {
@@ -241,7 +242,7 @@ func NotStreamed(s *analysis.Step) bool {
 func judgeGain(before, cur *analysis.Step, rules StopRules) *analysis.Stop {
 	growth := analysis.Gain(before, cur)
 	gain, ok := growth.Gain.Value()
-	asked := gainAsked(rules.MinThroughputGain, before.Concurrency, cur.Concurrency)
+	asked := rules.gainAsked(before.Concurrency, cur.Concurrency)
 	if !ok || asked <= 0 || gain >= asked {
 		return nil
 	}
@@ -251,7 +252,7 @@ func judgeGain(before, cur *analysis.Step, rules StopRules) *analysis.Stop {
 	}
 	sentence := fmt.Sprintf("throughput gain %s from %d to %d requests in flight (%s to %s req/s) is below %s",
 		signedPercent(gain), before.Concurrency, cur.Concurrency, figure(low.Or(0)), figure(high.Or(0)), percent(asked))
-	if asked < rules.MinThroughputGain {
+	if asked != rules.MinThroughputGain {
 		sentence += fmt.Sprintf("; %s is asked of a doubling", percent(rules.MinThroughputGain))
 	}
 	if even, ok := growth.PerDoubling.Value(); ok && cur.Concurrency != 2*before.Concurrency {

@@ -59,9 +59,6 @@ func (e *evidence) climb() *Order {
 		if n := e.rungNext(); n > 0 {
 			o := e.order(n, e.promptsAt(n), analysis.PhaseLadder)
 			o.Repeat, o.Settle, o.Prev = e.ask.Config.Repeat && !e.pace().frugal, e.ask.Config.Exact, e.passed()
-			if k := len(o.Prev); k > 0 && n > 2*o.Prev[k-1].Concurrency {
-				o.Rules.MinThroughputGain = e.ask.Config.gainOver(o.Rules.MinThroughputGain, o.Prev[k-1].Concurrency, n)
-			}
 			return o
 		}
 		return nil
