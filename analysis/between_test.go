@@ -105,13 +105,14 @@ func TestWaitsBelow(t *testing.T) {
 	for _, n := range []float64{1, 2, 5, 10, 20, 50, 100} {
 		prefill = append(prefill, Waiting{Concurrency: n, TTFT: 0.1 + 0.05*n, Residence: 4.1 + 0.05*n})
 	}
+	long := []Waiting{{Concurrency: 10, TTFT: 1, Residence: 2}, {Concurrency: 12, TTFT: 1, Residence: 2}, {Concurrency: 14, TTFT: 1, Residence: 2}}
 	for _, c := range []struct {
 		loads []Waiting
 		below float64
 		want  bool
-	}{{flat, 40, false}, {flat, 50, false}, {queued, 40, true}, {queued, 24, false}, {prefill, 100, false}} {
+	}{{long, 40, false}, {flat, 40, false}, {flat, 50, false}, {queued, 40, true}, {queued, 24, false}, {prefill, 100, false}} {
 		if got := WaitsBelow(c.loads, c.below); got != c.want {
-			t.Errorf("16 slots or a growing prefill, %d loads up to %v: waits %v, want %v", len(c.loads), c.below, got, c.want)
+			t.Errorf("16 slots, a growing or a long prefill, %d loads up to %v: waits %v, want %v", len(c.loads), c.below, got, c.want)
 		}
 	}
 }

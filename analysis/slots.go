@@ -60,7 +60,8 @@ func SeeSlots(loads []Waiting) *SlotsSeen {
 
 // WaitsBelow reports whether at loads up to a concurrency requests wait for a tenth of
 // their time in system or more, beyond a prefill that goes on in a line as over the
-// loads of at most half as many. Two runs must show it: one may have been disturbed.
+// loads of at most half as many; where none was measured nothing tells a wait from the
+// prefill. Two runs must show it: one may have been disturbed.
 func WaitsBelow(loads []Waiting, concurrency float64) bool {
 	seen := 0
 	for _, l := range loads {
@@ -68,7 +69,7 @@ func WaitsBelow(loads []Waiting, concurrency float64) bool {
 			continue
 		}
 		p0, p1 := prefillLine(loads, (l.Concurrency/2+1)/belowSlots)
-		if l.TTFT-p0-p1*l.Concurrency > queueShare*l.Residence {
+		if p0+p1 > 0 && l.TTFT-p0-p1*l.Concurrency > queueShare*l.Residence {
 			seen++
 		}
 	}
