@@ -61,8 +61,8 @@ func TestSayAll(t *testing.T) {
 		{"success rate 0.6 % (3 of 500 requests) is below 95 % at 1 request in flight (2 runs together)", "并发 1 时成功率为 0.6 %（500 个请求中成功 3 个），低于 95 %（2 次运行合并）"},
 		{"throughput gain -7.7 % from 50 to 100 requests in flight (149.4 to 137.8 req/s) is below 20 %; that is -7.7 % per doubling",
 			"并发从 50 升到 100 时吞吐量增幅为 -7.7 %（149.4 → 137.8 req/s），低于 20 %；折合并发每翻一倍 -7.7 %"},
-		{"throughput gain +2.0 % from 10 to 12 requests in flight (10.00 to 10.20 req/s) is below 4.91 %; 20 % is asked of a doubling; that is +7.8 % per doubling",
-			"并发从 10 升到 12 时吞吐量增幅为 +2.0 %（10.00 → 10.20 req/s），低于 4.91 %；并发翻一倍要求 20 %；折合并发每翻一倍 +7.8 %"},
+		{"throughput gain +2.0 % from 10 to 12 requests in flight (10.00 to 10.20 req/s) is below 4.91 %; that is +7.8 % per doubling; 20 % is asked of a doubling",
+			"并发从 10 升到 12 时吞吐量增幅为 +2.0 %（10.00 → 10.20 req/s），低于 4.91 %；折合并发每翻一倍 +7.8 %；并发翻一倍要求 20 %"},
 		// What the program adds to a result's warnings, whose source is not looked through above.
 		{"5 of 40 prompts sent do not fit the model's context of 1000 tokens: they fail at any load and are in no rate; leave them out, counted, by --drop-too-long (workload.drop_too_long), or shorten them",
 			"发送的 40 条提示词中有 5 条超出模型的上下文（1000 个 token）：它们在任何负载下都会失败，不计入任何比率；可用 --drop-too-long（workload.drop_too_long）剔除并计数，或缩短它们"},

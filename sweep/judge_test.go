@@ -41,7 +41,7 @@ func TestJudgeGainBetweenCloseSteps(t *testing.T) {
 	}{
 		{"no contention, one more", []analysis.Step{at(5, 5, .01)}, at(6, 6, .01), ""},
 		{"flat", []analysis.Step{at(10, 10, .01)}, at(12, 10.2, .01),
-			"throughput gain +2.0 % from 10 to 12 requests in flight (10.00 to 10.20 req/s) is below 4.91 %; 20 % is asked of a doubling; that is +7.8 % per doubling"},
+			"throughput gain +2.0 % from 10 to 12 requests in flight (10.00 to 10.20 req/s) is below 4.91 %; that is +7.8 % per doubling; 20 % is asked of a doubling"},
 		{"just enough", []analysis.Step{at(10, 10, .01)}, at(12, 10.5, .01), ""},
 		{"literal from a doubling on", []analysis.Step{at(10, 10, .01)}, at(25, 11.9, .01), "from 10 to 25 requests in flight (10.00 to 11.90 req/s) is below 20 %; that is +14.1 % per doubling"},
 		{"by chance below the one before", []analysis.Step{at(80, 80, 1), at(98, 98, 1), at(99, 100, 1)}, at(100, 99, 1), ""},
