@@ -34,13 +34,13 @@ func judgeGain(before, cur *analysis.Step, rules StopRules) *analysis.Stop {
 }
 
 // gainBase returns the step that the throughput gain of cur is taken over: the last of
-// prev with a lower concurrency, or nil. Steps may stand so close together that what a
-// server without any contention would gain between them is no more than chance: then it is
-// the nearest one that is far enough, or the farthest within a doubling.
-func gainBase(prev []analysis.Step, cur *analysis.Step, rules StopRules) *analysis.Step {
+// prev with a lower concurrency, or nil. Where steps stand close together it is the nearest
+// that is half a doubling below, or the farthest there is: between closer ones chance is
+// more than a gain, and a server that fills its batches up gains on a stair.
+func gainBase(prev []analysis.Step, cur *analysis.Step) *analysis.Step {
 	var base *analysis.Step
 	for i := len(prev) - 1; i >= 0; i-- {
-		from, to := prev[i].Concurrency, cur.Concurrency
+		from, to := float64(prev[i].Concurrency), float64(cur.Concurrency)
 		switch {
 		case from >= to:
 			continue
@@ -48,18 +48,12 @@ func gainBase(prev []analysis.Step, cur *analysis.Step, rules StopRules) *analys
 			return base
 		}
 		base = &prev[i]
-		se := analysis.Gain(base, cur).GainSE.Or(0)
-		if linear := float64(to)/float64(from) - 1; to >= 2*from || linear-rules.gainAsked(from, to) >= chanceOfGain*se {
+		if to >= math.Sqrt2*from {
 			return base
 		}
 	}
 	return base
 }
-
-// chanceOfGain is how many standard errors must lie between what a server without any
-// contention gains and what is asked: of a hundred steps close together none should fail
-// by chance.
-const chanceOfGain = 3
 
 // gainAsked is the throughput gain that is asked of a step over another one. The guide's
 // steps are a doubling apart or more, and of them it is the rule's own. Of steps that stand

@@ -37,8 +37,7 @@ var statistics = []string{"mean", "p50", "p90", "p95", "p99"}
 // Judge returns every rule that the step cur breaks, the guide's first and in
 // the guide's order; none is nil. prev holds the steps before it, of which the
 // last with a lower concurrency is what the throughput gain is taken over (an earlier
-// one where steps are so close that chance would hide a gain between them). A rule whose
-// figure is unknown is not broken.
+// one where steps stand close together). A rule whose figure is unknown is not broken.
 //
 // The figures are those of the step's verdict basis; a gain compares two steps on
 // like figures (analysis.Gain).
@@ -52,7 +51,7 @@ func Judge(prev []analysis.Step, cur *analysis.Step, rules StopRules) []analysis
 	add(judgeSuccess(cur, rules))
 	add(judgeTTFT(cur, rules))
 	// What little an abandoned step completed is no throughput to compare.
-	if before := gainBase(prev, cur, rules); before != nil && cur.Abandoned == "" {
+	if before := gainBase(prev, cur); before != nil && cur.Abandoned == "" {
 		add(judgeGain(before, cur, rules))
 	}
 	add(judgeResources(cur.Server, rules.Resources))

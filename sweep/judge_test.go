@@ -26,7 +26,7 @@ func stepAt(n, completed, failed int, x, ttft float64) analysis.Step {
 }
 
 // Between steps that are less than a doubling apart the gain that is asked for is as much
-// less; between steps so close that chance would hide it, it is taken over an earlier one.
+// less, and it is taken over a step half a doubling below where there is one.
 func TestJudgeGainBetweenCloseSteps(t *testing.T) {
 	at := func(n int, x, se float64) analysis.Step {
 		s := stepAt(n, 10*n, 0, x, .1)
@@ -44,9 +44,9 @@ func TestJudgeGainBetweenCloseSteps(t *testing.T) {
 			"throughput gain +2.0 % from 10 to 12 requests in flight (10.00 to 10.20 req/s) is below 4.91 %; that is +7.8 % per doubling; 20 % is asked of a doubling"},
 		{"just enough", []analysis.Step{at(10, 10, .01)}, at(12, 10.5, .01), ""},
 		{"literal from a doubling on", []analysis.Step{at(10, 10, .01)}, at(25, 11.9, .01), "from 10 to 25 requests in flight (10.00 to 11.90 req/s) is below 20 %; that is +14.1 % per doubling"},
-		{"by chance below the one before", []analysis.Step{at(80, 80, 1), at(98, 98, 1), at(99, 100, 1)}, at(100, 99, 1), ""},
-		{"flat over the one that is far enough", []analysis.Step{at(80, 80, 1), at(98, 82, 1), at(99, 80, 1)}, at(100, 82, 1), "from 80 to 100"},
-		{"noise that hides all below a doubling", []analysis.Step{at(20, 20, 9), at(80, 80, 20), at(98, 98, 20)}, at(100, 75, 20), "from 80 to 100"},
+		{"by chance below the one before", []analysis.Step{at(60, 60, 1), at(98, 98, 1), at(99, 100, 1)}, at(100, 99, 1), ""},
+		{"flat over half a doubling", []analysis.Step{at(50, 50, 1), at(60, 80, 1), at(98, 82, 1), at(99, 80, 1)}, at(100, 82, 1), "from 60 to 100"},
+		{"none half a doubling below", []analysis.Step{at(20, 20, 1), at(80, 80, 1), at(98, 98, 1)}, at(100, 81, 1), "from 80 to 100"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			stops := sweep.Judge(c.prev, &c.cur, sweep.DefaultStopRules())
