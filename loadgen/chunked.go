@@ -130,9 +130,10 @@ func hexDigit(c byte) (byte, bool) {
 // errAgain says that there is nothing to read yet.
 var errAgain = errors.New("nothing to read yet")
 
-// A reader reads what a socket has into the receiver's buffer and says whether more is to come. A buffer that was
-// not filled held all there was, since what comes later is told anew; but an end that
-// was told already (ended) is only found by reading on until there is nothing left.
+// reader reads what a socket has into the receiver's buffer and says whether more is to
+// come. A buffer that was not filled held all there was, since what comes later is told
+// anew; but an end that was told already (ended) is only found by reading on until there
+// is nothing left.
 type reader interface {
 	read(in *receiver, ended bool) (more bool)
 }
@@ -140,7 +141,7 @@ type reader interface {
 // pusher is a socket whose pump reads for it. push returns when the reader says that
 // nothing more is to come, or with an error once the socket is closed.
 type pusher interface {
-	push(read reader) error
+	push(r reader) error
 }
 
 // taker takes in bytes that have just been read and says whether more is wanted.

@@ -129,8 +129,8 @@ func (p *pump) run() {
 	defer close(p.done)
 	events := make([]syscall.EpollEvent, pumpBatch)
 	some := make([]*socket, pumpBatch)
-	in := receivers.Get().(*receiver)
-	in.buf = make([]byte, pumpBuffer)
+	in := borrowReceiver(make([]byte, pumpBuffer))
+	defer in.giveBack()
 	n := 0
 	wait := func(fd uintptr) bool {
 		// It never blocks, so that the scheduler need not be told.
@@ -246,7 +246,7 @@ func (s *socket) wake() {
 	}
 }
 
-// push lets the pump read until read says that there is no more to come, or the
+// push lets the pump read until the reader says that there is no more to come, or the
 // socket is closed.
 func (s *socket) push(r reader) error {
 	if over, err := s.begin(r); over || err != nil {
@@ -255,17 +255,16 @@ func (s *socket) push(r reader) error {
 	for {
 		<-s.ready
 		s.mu.Lock()
-		over := s.reader == nil
-		closed := s.closed.Load() && !over
+		over, closed := s.reader == nil, s.closed.Load()
 		if closed {
 			s.reader = nil
 		}
 		s.mu.Unlock()
-		if closed {
-			return net.ErrClosed
-		}
-		if over {
+		switch {
+		case over:
 			return nil
+		case closed:
+			return net.ErrClosed
 		}
 	}
 }
@@ -273,13 +272,10 @@ func (s *socket) push(r reader) error {
 // begin reads what was told of before, and leaves the rest to the pump unless that was
 // all.
 func (s *socket) begin(r reader) (over bool, err error) {
-	in, buf := receivers.Get().(*receiver), chunks.Get().(*[]byte)
-	in.buf = *buf
-	defer func() {
-		in.buf, in.iov.Base = nil, nil
-		receivers.Put(in)
-		chunks.Put(buf)
-	}()
+	buf := chunks.Get().(*[]byte)
+	defer chunks.Put(buf)
+	in := borrowReceiver(*buf)
+	defer in.giveBack()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed.Load() {

@@ -46,6 +46,19 @@ var receivers = sync.Pool{New: func() any {
 	return r
 }}
 
+// borrowReceiver takes a receiver that reads to buf.
+func borrowReceiver(buf []byte) *receiver {
+	r := receivers.Get().(*receiver)
+	r.buf = buf
+	return r
+}
+
+// giveBack lets others have it.
+func (r *receiver) giveBack() {
+	r.buf, r.iov.Base = nil, nil
+	receivers.Put(r)
+}
+
 const sizeofStamp = syscall.SizeofCmsghdr + 16 // a control header and a timespec
 
 // newStampConn asks the kernel to stamp what c receives. Where it cannot, or c
@@ -97,12 +110,9 @@ func (s *stampConn) Read(p []byte) (int, error) {
 		s.after = time.Now()
 		return n, err
 	}
-	r := receivers.Get().(*receiver)
-	r.buf = p
-	n, err := s.got(r, s.raw.Read(r.read))
-	r.buf, r.iov.Base = nil, nil
-	receivers.Put(r)
-	return n, err
+	r := borrowReceiver(p)
+	defer r.giveBack()
+	return s.got(r, s.raw.Read(r.read))
 }
 
 // attempt is Read into r without waiting: the error is errAgain where nothing is

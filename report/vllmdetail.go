@@ -100,24 +100,30 @@ func (g *gapLists) UnmarshalJSONFrom(d *jsontext.Decoder) error {
 	return eachOf(d, func() error {
 		sum := 0.0
 		err := eachOf(d, func() error {
-			token, err := d.ReadToken()
-			if err != nil {
-				return err
-			}
-			if token.Kind() != '0' {
-				return fmt.Errorf("request %d has a gap that is no number", len(g.ends))
-			}
-			gap := token.Float()
-			if gap < 0 || gap >= longest {
-				return fmt.Errorf("request %d has a gap of %g s", len(g.ends), gap)
-			}
+			gap, err := g.gap(d)
 			g.micros = append(g.micros, uint32(math.Min(math.Round(gap*1e6), math.MaxUint32)))
 			sum += gap
-			return nil
+			return err
 		})
 		g.ends, g.seconds = append(g.ends, len(g.micros)), append(g.seconds, sum)
 		return err
 	})
+}
+
+// gap reads one, in seconds.
+func (g *gapLists) gap(d *jsontext.Decoder) (float64, error) {
+	token, err := d.ReadToken()
+	if err != nil {
+		return 0, err
+	}
+	if token.Kind() != '0' {
+		return 0, fmt.Errorf("request %d has a gap that is no number", len(g.ends))
+	}
+	gap := token.Float()
+	if gap < 0 || gap >= longest {
+		return 0, fmt.Errorf("request %d has a gap of %g s", len(g.ends), gap)
+	}
+	return gap, nil
 }
 
 // eachOf calls do before each element of a list, which do has to read.

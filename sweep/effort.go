@@ -1,8 +1,6 @@
 package sweep
 
-import (
-	"math"
-)
+import "math"
 
 // Effort is how much a sweep spends on how exact an answer.
 type Effort string

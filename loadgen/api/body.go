@@ -17,8 +17,9 @@ import (
 // fields is a request body in the making.
 type fields map[string]any
 
-// bodyFields is about what the fields of a request take beside its texts.
-const bodyFields = 512
+// room is about what texts of so many bytes take in a request: escaped, and with the
+// fields beside them.
+func room(texts int) int { return texts + texts/64 + 512 }
 
 // encode merges extra into f and returns the JSON text, keys in order. Objects
 // merge member by member, so that extra_body can add one sampling parameter; a
@@ -34,7 +35,7 @@ func (f fields) encode(extra map[string]any) ([]byte, error) {
 			size += len(v)
 		}
 	}
-	return f.append(make([]byte, 0, size+size/64+bodyFields))
+	return f.append(make([]byte, 0, room(size)))
 }
 
 func (f fields) merge(extra map[string]any) {
@@ -94,8 +95,7 @@ func appendJSON(b []byte, s string) []byte {
 func chatMessages(r prompt.Request, history []Message) (json.RawMessage, error) {
 	own := r.Messages
 	if own == nil {
-		own = make([]byte, 0, len(r.Text)+len(r.Text)/64+64)
-		own = appendMessage(append(own, '['), Message{Role: "user", Content: r.Text})
+		own = appendMessage(append(make([]byte, 0, room(len(r.Text))), '['), Message{Role: "user", Content: r.Text})
 		own = append(own, ']')
 	}
 	own = bytes.TrimSpace(own)
