@@ -321,7 +321,7 @@ func bare(b *testing.B, target loadgen.Target, streams int, rate float64) cost {
 	for i, send := range senders {
 		done.Go(func() {
 			r, _ := truth.Request(i)
-			body, err := truth.Body(r, nil, api.Options{Model: "null"})
+			body, err := truth.AppendBody(nil, r, nil, api.Options{Model: "null"})
 			if err != nil {
 				b.Error(err)
 				return

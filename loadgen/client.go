@@ -244,10 +244,12 @@ func (c *Client) request(ctx context.Context, start time.Time, s *Sample, r *pro
 	blank := *s
 	for attempt := 0; ; attempt++ {
 		// Built for each attempt, so that nobody holds it while the answer streams.
-		body, err := c.config.Protocol.Body(*r, history, c.config.Options)
+		body := buffers.Get().(*[]byte)
+		text, err := c.config.Protocol.AppendBody((*body)[:0], *r, history, c.config.Options)
 		if err != nil {
 			return "", fmt.Errorf("prompt %d: %w", s.PromptIndex, err)
 		}
+		*body = text
 		if s.Conversation < 0 && attempt == c.config.Target.Retries {
 			r.Text, r.Others, r.Messages = "", nil, nil
 		}

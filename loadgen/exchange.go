@@ -49,11 +49,12 @@ type exchange struct {
 
 func (x *exchange) now() time.Duration { return time.Since(x.start) }
 
-// run sends body and fills in the sample.
-func (x *exchange) run(body []byte) {
+// run sends body, gives its buffer back, and fills in the sample.
+func (x *exchange) run(body *[]byte) {
 	x.watch.limits, x.watch.start = x.client.config.Target.Timeouts, x.start
 	x.watch.begin(x.ctx)
-	resp, l, err := x.client.wire.roundTrip(x, body)
+	resp, l, err := x.client.wire.roundTrip(x, *body)
+	buffers.Put(body)
 	x.watch.hear(x.now()) // the head may have been long in coming
 	switch {
 	case err != nil:

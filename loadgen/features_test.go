@@ -1,6 +1,7 @@
 package loadgen
 
 import (
+	"bytes"
 	"crypto/tls"
 	"encoding/json"
 	"encoding/pem"
@@ -285,6 +286,48 @@ func TestHTTP2(t *testing.T) {
 	}
 	if _, other := protocols.Load("HTTP/1.1"); other {
 		t.Error("spoke HTTP/1.1 all the same")
+	}
+}
+
+// longPrompts are told apart by the letter that each repeats.
+type longPrompts struct{}
+
+const longPrompt = 2 << 20 // more than fits on its way
+
+func letter(i int) string { return string(rune('a' + i%26)) }
+
+func (longPrompts) Request(i int) (prompt.Request, error) {
+	return prompt.Request{Text: strings.Repeat(letter(i), longPrompt), PromptTokens: 2, OutputTokens: 3}, nil
+}
+
+// TestBodiesKeepApart: the memory of a body serves the next request, but not while a
+// server that has begun to answer still reads it.
+func TestBodiesKeepApart(t *testing.T) {
+	var torn, began atomic.Int64
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ProtoMajor == 2 { // in HTTP/1.1 Go would read the body first
+			w.Header().Set("Content-Type", "text/event-stream")
+			w.(http.Flusher).Flush()
+			time.Sleep(time.Duration(began.Add(1)%8) * time.Millisecond) // others get their turn meanwhile
+		}
+		body, _ := io.ReadAll(r.Body)
+		from := bytes.Index(body, []byte(`"content":"`)) + len(`"content":"`)
+		if len(body) < from+longPrompt || strings.Trim(string(body[from:from+longPrompt]), string(body[from])) != "" {
+			torn.Add(1)
+		}
+		streaming(w, r)
+	}))
+	s.EnableHTTP2 = true
+	s.StartTLS()
+	defer s.Close()
+	for _, http2 := range []bool{false, true} {
+		c := config(t, s.URL)
+		c.Source = longPrompts{}
+		c.Target.HTTP2, c.Target.InsecureSkipVerify = http2, true
+		r := generate(t, c, Load{Concurrency: 8, Requests: 60})
+		if counts(r)[Success] != 60 || torn.Load() > 0 {
+			t.Errorf("HTTP/2 %v: classes %v, %d bodies were torn; e.g. %s", http2, counts(r), torn.Load(), r.Samples[0].Message)
+		}
 	}
 }
 

@@ -32,7 +32,7 @@ type wire interface {
 	// prepare opens connections for n requests in flight, as far as it can.
 	prepare(ctx context.Context, n int)
 	// roundTrip sends body and returns once the head of the answer is there. Its
-	// error is a wireError.
+	// error is a wireError. The body is the caller's again when it returns.
 	roundTrip(x *exchange, body []byte) (*http.Response, link, error)
 	close()
 }
@@ -278,17 +278,14 @@ func (h *http1) roundTrip(x *exchange, body []byte) (*http.Response, link, error
 // attempt sends body on c and reads the head of the answer; after an error c is
 // closed.
 func (h *http1) attempt(x *exchange, c *conn, reused bool, body []byte) (*http.Response, error) {
-	buf := buffers.Get().(*bytes.Buffer)
-	defer buffers.Put(buf)
-	buf.Reset()
-	buf.Write(h.head)
-	buf.WriteString(strconv.Itoa(len(body)))
-	buf.WriteString("\r\n\r\n")
-	buf.Write(body)
+	buf := buffers.Get().(*[]byte)
+	*buf = append(strconv.AppendInt(append((*buf)[:0], h.head...), int64(len(body)), 10), "\r\n\r\n"...)
+	*buf = append(*buf, body...)
 
 	c.got, c.gotMost, c.close = 0, headMost, false
 	x.send(reused, c.drop)
-	_, err := c.Write(buf.Bytes())
+	_, err := c.Write(*buf)
+	buffers.Put(buf)
 	var resp *http.Response
 	at := stageSend
 	// A server may answer (with 413, say) and close without reading everything:
@@ -317,7 +314,8 @@ func (h *http1) attempt(x *exchange, c *conn, reused bool, body []byte) (*http.R
 
 var heads = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, 4<<10) }}
 
-var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+// buffers are for requests on their way out.
+var buffers = sync.Pool{New: func() any { return new([]byte) }}
 
 var posted = &http.Request{Method: http.MethodPost}
 

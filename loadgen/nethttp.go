@@ -143,7 +143,7 @@ func (n *netHTTP) roundTrip(x *exchange, body []byte) (*http.Response, link, err
 			sent = true
 		},
 	})
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, n.url, bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, n.url, bytes.NewReader(bytes.Clone(body))) // it may still be read from when the head of the answer is there
 	if err != nil {
 		cancel()
 		return nil, nil, &wireError{stageSend, err}

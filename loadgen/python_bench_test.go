@@ -87,7 +87,7 @@ func writeBodies(b *testing.B, streams int, rate float64) (path string) {
 	var all bytes.Buffer
 	for i := range streams {
 		r, _ := truth.Request(i)
-		body, err := truth.Body(r, nil, api.Options{Model: "null"})
+		body, err := truth.AppendBody(nil, r, nil, api.Options{Model: "null"})
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -29,9 +29,9 @@ type Options struct {
 type Protocol interface {
 	Name() string // as in target.api
 	Path() string // appended to the base URL, e.g. "/chat/completions"
-	// Body builds the request body. history holds the earlier turns of a
+	// AppendBody appends the request body to b. history holds the earlier turns of a
 	// conversation, nil outside one.
-	Body(r prompt.Request, history []Message, o Options) ([]byte, error)
+	AppendBody(b []byte, r prompt.Request, history []Message, o Options) ([]byte, error)
 	// NewDecoder returns a decoder for one answer with the given media type
 	// (the Content-Type header without parameters). keepText makes events carry
 	// their text.

@@ -17,25 +17,18 @@ import (
 // fields is a request body in the making.
 type fields map[string]any
 
-// room is about what texts of so many bytes take in a request: escaped, and with the
-// fields beside them.
-func room(texts int) int { return texts + texts/64 + 512 }
+// appender writes itself as JSON after b, so that a prompt is copied once on its way
+// into a body.
+type appender interface {
+	append(b []byte) ([]byte, error)
+}
 
-// encode merges extra into f and returns the JSON text, keys in order. Objects
+// encode merges extra into f and appends the JSON text to b, keys in order. Objects
 // merge member by member, so that extra_body can add one sampling parameter; a
 // null removes the field.
-func (f fields) encode(extra map[string]any) ([]byte, error) {
+func (f fields) encode(b []byte, extra map[string]any) ([]byte, error) {
 	f.merge(extra)
-	size := 0
-	for _, value := range f {
-		switch v := value.(type) {
-		case json.RawMessage:
-			size += len(v)
-		case string:
-			size += len(v)
-		}
-	}
-	return f.append(make([]byte, 0, room(size)))
+	return f.append(b)
 }
 
 func (f fields) merge(extra map[string]any) {
@@ -53,8 +46,7 @@ func (f fields) merge(extra map[string]any) {
 	}
 }
 
-// append writes f after b. Ready-made JSON is copied as it is: encoding/json
-// would check the megabytes of an image again for every request.
+// append implements appender.
 func (f fields) append(b []byte) ([]byte, error) {
 	b = append(b, '{')
 	for i, key := range slices.Sorted(maps.Keys(f)) {
@@ -63,13 +55,11 @@ func (f fields) append(b []byte) ([]byte, error) {
 		}
 		b = append(appendJSON(b, key), ':')
 		switch v := f[key].(type) {
-		case fields:
+		case appender:
 			var err error
 			if b, err = v.append(b); err != nil {
 				return nil, err
 			}
-		case json.RawMessage:
-			b = append(b, v...)
 		case string:
 			b = appendJSON(b, v)
 		default:
@@ -90,26 +80,33 @@ func appendJSON(b []byte, s string) []byte {
 	return b
 }
 
-// chatMessages returns the messages of a chat request: the conversation so far,
-// then the dataset's own messages or the prompt as the user's.
-func chatMessages(r prompt.Request, history []Message) (json.RawMessage, error) {
-	own := r.Messages
-	if own == nil {
-		own = appendMessage(append(make([]byte, 0, room(len(r.Text))), '['), Message{Role: "user", Content: r.Text})
-		own = append(own, ']')
+// chat is the messages of a chat request: the conversation so far, then the dataset's
+// own messages or the prompt as the user's.
+type chat struct {
+	r       prompt.Request
+	history []Message
+}
+
+// append implements appender. Ready-made messages are copied as they are:
+// encoding/json would check the megabytes of an image again for every request.
+func (c chat) append(b []byte) ([]byte, error) {
+	b = appendHistory(append(b, '['), c.history)
+	if c.r.Messages == nil {
+		return append(appendMessage(b, Message{Role: "user", Content: c.r.Text}), ']'), nil
 	}
-	own = bytes.TrimSpace(own)
+	own := bytes.TrimSpace(c.r.Messages)
 	if len(own) < 2 || own[0] != '[' {
 		return nil, errors.New("the messages of the dataset are not a list")
 	}
-	if len(history) == 0 {
-		return own, nil
-	}
-	all := []byte{'['}
+	return append(b, own[1:]...), nil
+}
+
+// appendHistory writes the earlier messages of a list that goes on.
+func appendHistory(b []byte, history []Message) []byte {
 	for _, m := range history {
-		all = append(appendMessage(all, m), ',')
+		b = append(appendMessage(b, m), ',')
 	}
-	return append(all, own[1:]...), nil
+	return b
 }
 
 func appendMessage(b []byte, m Message) []byte {

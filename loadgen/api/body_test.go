@@ -31,7 +31,7 @@ func TestQuirks(t *testing.T) {
 		{"extra removes", openAIChat{}, Options{Extra: map[string]any{"stream_options": nil}}, map[string]string{"stream_options": ""}},
 	}
 	for _, c := range cases {
-		raw, err := c.p.Body(r, nil, c.o)
+		raw, err := c.p.AppendBody(nil, r, nil, c.o)
 		if err != nil || !json.Valid(raw) {
 			t.Errorf("%s: %v: %s", c.name, err, raw)
 		}
@@ -47,26 +47,26 @@ func TestQuirks(t *testing.T) {
 // the text for Ollama, and are an error where only text can be sent.
 func TestImages(t *testing.T) {
 	r := prompt.Request{OutputTokens: 1, Messages: json.RawMessage(`[{"role":"user","content":[{"type":"text","text":"what?"},{"type":"image_url","image_url":{"url":"data:image/png;base64,QUJD"}}]}]`)}
-	raw, err := openAIChat{}.Body(r, nil, Options{})
+	raw, err := openAIChat{}.AppendBody(nil, r, nil, Options{})
 	if err != nil || member(raw, "messages") != string(r.Messages) {
 		t.Errorf("openai-chat: %s, %v", raw, err)
 	}
-	raw, err = ollama{}.Body(r, nil, Options{})
+	raw, err = ollama{}.AppendBody(nil, r, nil, Options{})
 	if err != nil || member(raw, "messages.0.content") != `"what?"` || member(raw, "messages.0.images") != `["QUJD"]` {
 		t.Errorf("ollama: %s, %v", raw, err)
 	}
 	for _, p := range []Protocol{openAICompletions{}, sglang{}, tgi{}} {
-		if _, err := p.Body(r, nil, Options{}); err == nil || !strings.Contains(err.Error(), "openai-chat") {
+		if _, err := p.AppendBody(nil, r, nil, Options{}); err == nil || !strings.Contains(err.Error(), "openai-chat") {
 			t.Errorf("%s: %v", p.Name(), err)
 		}
 	}
 }
 
 func TestBodyErrors(t *testing.T) {
-	if _, err := (openAIChat{}).Body(prompt.Request{Messages: json.RawMessage(`{}`)}, nil, Options{}); err == nil {
+	if _, err := (openAIChat{}).AppendBody(nil, prompt.Request{Messages: json.RawMessage(`{}`)}, nil, Options{}); err == nil {
 		t.Error("messages that are no list: no error")
 	}
-	if _, err := (openAIChat{}).Body(prompt.Request{}, nil, Options{Extra: map[string]any{"f": func() {}}}); err == nil || !strings.Contains(err.Error(), `"f"`) {
+	if _, err := (openAIChat{}).AppendBody(nil, prompt.Request{}, nil, Options{Extra: map[string]any{"f": func() {}}}); err == nil || !strings.Contains(err.Error(), `"f"`) {
 		t.Errorf("a field that JSON cannot hold: %v", err)
 	}
 }
@@ -79,7 +79,7 @@ func TestExtraIsNotChanged(t *testing.T) {
 	for _, name := range Names() {
 		p, _ := ByName(name)
 		for range 2 {
-			if _, err := p.Body(prompt.Request{Text: "x", OutputTokens: 1}, nil, Options{Extra: extra, HoldOutputLength: true}); err != nil {
+			if _, err := p.AppendBody(nil, prompt.Request{Text: "x", OutputTokens: 1}, nil, Options{Extra: extra, HoldOutputLength: true}); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -213,7 +213,7 @@ func TestConformance(t *testing.T) {
 // checkBody compares members of a request body, named by path.
 func checkBody(t *testing.T, p Protocol, want map[string]string) {
 	o := Options{Model: "m", HoldOutputLength: true, Extra: map[string]any{"top_k": 1}}
-	raw, err := p.Body(prompt.Request{Text: "Say <hi>", OutputTokens: 3}, nil, o)
+	raw, err := p.AppendBody(nil, prompt.Request{Text: "Say <hi>", OutputTokens: 3}, nil, o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -223,18 +223,21 @@ func checkBody(t *testing.T, p Protocol, want map[string]string) {
 		}
 	}
 	o.NoStream = true
-	raw, err = p.Body(prompt.Request{Text: "x", OutputTokens: 3}, nil, o)
+	raw, err = p.AppendBody(nil, prompt.Request{Text: "x", OutputTokens: 3}, nil, o)
 	if err != nil || member(raw, "stream") == "true" || member(raw, "stream_options") != "" {
 		t.Errorf("plain request: %s, %v", raw, err)
 	}
 	history := []Message{{"user", "one"}, {"assistant", "two"}}
-	raw, err = p.Body(prompt.Request{Text: "three", OutputTokens: 3}, history, o)
+	raw, err = p.AppendBody(nil, prompt.Request{Text: "three", OutputTokens: 3}, history, o)
 	one, two, three := strings.Index(string(raw), "one"), strings.Index(string(raw), "two"), strings.Index(string(raw), "three")
 	if err != nil || !json.Valid(raw) || one < 0 || one > two || two > three {
 		t.Errorf("conversation: %s, %v", raw, err)
 	}
+	if after, err := p.AppendBody([]byte("before"), prompt.Request{Text: "three", OutputTokens: 3}, history, o); err != nil || string(after) != "before"+string(raw) {
+		t.Errorf("after other bytes: %s, %v", after, err)
+	}
 	messages := json.RawMessage(`[{"role":"system","content":"be kind"},{"role":"user","content":"hello"}]`)
-	raw, err = p.Body(prompt.Request{Messages: messages, OutputTokens: 3}, nil, o)
+	raw, err = p.AppendBody(nil, prompt.Request{Messages: messages, OutputTokens: 3}, nil, o)
 	if err != nil || !json.Valid(raw) || !strings.Contains(string(raw), "be kind") || !strings.Contains(string(raw), "hello") {
 		t.Errorf("messages: %s, %v", raw, err)
 	}

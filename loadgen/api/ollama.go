@@ -1,8 +1,6 @@
 package api
 
 import (
-	"encoding/json"
-
 	"github.com/capfind/capfind/loadgen/prompt"
 )
 
@@ -13,50 +11,45 @@ type ollama struct{}
 func (ollama) Name() string { return "ollama" }
 func (ollama) Path() string { return "/api/chat" }
 
-func (ollama) Body(r prompt.Request, history []Message, o Options) ([]byte, error) {
-	messages, err := ollamaMessages(r, history)
-	if err != nil {
-		return nil, err
-	}
+func (ollama) AppendBody(b []byte, r prompt.Request, history []Message, o Options) ([]byte, error) {
 	// There is no way to make it go on after the end-of-sequence token.
 	options := fields{"num_predict": r.OutputTokens}
 	if o.Temperature != nil {
 		options["temperature"] = *o.Temperature
 	}
-	f := fields{"messages": messages, "stream": !o.NoStream, "options": options}
+	f := fields{"messages": ollamaChat{r, history}, "stream": !o.NoStream, "options": options}
 	if o.Model != "" {
 		f["model"] = o.Model
 	}
-	return f.encode(o.Extra)
+	return f.encode(b, o.Extra)
 }
 
-// ollamaMessages returns the messages in Ollama's form: images stand beside the
-// text and not within it.
-func ollamaMessages(r prompt.Request, history []Message) (json.RawMessage, error) {
-	if r.Messages == nil {
-		return chatMessages(r, history)
+// ollamaChat is the messages in Ollama's form: images stand beside the text and not
+// within it.
+type ollamaChat chat
+
+func (c ollamaChat) append(b []byte) ([]byte, error) {
+	if c.r.Messages == nil {
+		return chat(c).append(b)
 	}
-	messages, err := parseMessages(r.Messages)
+	messages, err := parseMessages(c.r.Messages)
 	if err != nil {
 		return nil, err
 	}
-	all := []byte{'['}
-	for _, m := range history {
-		all = append(appendMessage(all, m), ',')
-	}
+	b = appendHistory(append(b, '['), c.history)
 	for i, m := range messages {
 		if i > 0 {
-			all = append(all, ',')
+			b = append(b, ',')
 		}
 		f := fields{"role": m.Role, "content": m.Content}
 		if len(m.images) > 0 {
 			f["images"] = m.images
 		}
-		if all, err = f.append(all); err != nil {
+		if b, err = f.append(b); err != nil {
 			return nil, err
 		}
 	}
-	return append(all, ']'), nil
+	return append(b, ']'), nil
 }
 
 func (ollama) NewDecoder(mediaType string, keepText bool) Decoder {

@@ -11,14 +11,10 @@ type openAIChat struct{}
 func (openAIChat) Name() string { return "openai-chat" }
 func (openAIChat) Path() string { return "/chat/completions" }
 
-func (openAIChat) Body(r prompt.Request, history []Message, o Options) ([]byte, error) {
-	messages, err := chatMessages(r, history)
-	if err != nil {
-		return nil, err
-	}
+func (openAIChat) AppendBody(b []byte, r prompt.Request, history []Message, o Options) ([]byte, error) {
 	f := openAIFields(r, o)
-	f["messages"] = messages
-	return f.encode(o.Extra)
+	f["messages"] = chat{r, history}
+	return f.encode(b, o.Extra)
 }
 
 func (openAIChat) NewDecoder(mediaType string, keepText bool) Decoder {
@@ -31,14 +27,14 @@ type openAICompletions struct{}
 func (openAICompletions) Name() string { return "openai-completions" }
 func (openAICompletions) Path() string { return "/completions" }
 
-func (openAICompletions) Body(r prompt.Request, history []Message, o Options) ([]byte, error) {
+func (openAICompletions) AppendBody(b []byte, r prompt.Request, history []Message, o Options) ([]byte, error) {
 	text, err := flatText(r, history)
 	if err != nil {
 		return nil, err
 	}
 	f := openAIFields(r, o)
 	f["prompt"] = text
-	return f.encode(o.Extra)
+	return f.encode(b, o.Extra)
 }
 
 func (openAICompletions) NewDecoder(mediaType string, keepText bool) Decoder {

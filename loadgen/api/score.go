@@ -31,16 +31,16 @@ func (embeddings) Name() string { return "openai-embeddings" }
 func (embeddings) Path() string { return "/embeddings" }
 func (embeddings) scores()      {}
 
-func (embeddings) Body(r prompt.Request, history []Message, o Options) ([]byte, error) {
-	texts, _, err := textsOf(r, history)
+func (embeddings) AppendBody(b []byte, r prompt.Request, history []Message, o Options) ([]byte, error) {
+	first, err := flatText(r, history)
 	if err != nil {
 		return nil, err
 	}
-	f := fields{"input": texts}
+	f := fields{"input": texts{first, r.Others}}
 	if o.Model != "" {
 		f["model"] = o.Model
 	}
-	return f.encode(o.Extra)
+	return f.encode(b, o.Extra)
 }
 
 func (embeddings) NewDecoder(string, bool) Decoder { return &scores{list: "data"} }
@@ -53,8 +53,8 @@ func (rerank) Name() string { return "rerank" }
 func (rerank) Path() string { return "/v1/rerank" }
 func (rerank) scores()      {}
 
-func (rerank) Body(r prompt.Request, history []Message, o Options) ([]byte, error) {
-	return rankBody("documents", r, history, o)
+func (rerank) AppendBody(b []byte, r prompt.Request, history []Message, o Options) ([]byte, error) {
+	return rankBody(b, "documents", r, history, o)
 }
 
 func (rerank) NewDecoder(string, bool) Decoder { return &scores{list: "results"} }
@@ -66,9 +66,9 @@ func (teiRerank) Name() string { return "tei-rerank" }
 func (teiRerank) Path() string { return "/rerank" }
 func (teiRerank) scores()      {}
 
-func (teiRerank) Body(r prompt.Request, history []Message, o Options) ([]byte, error) {
+func (teiRerank) AppendBody(b []byte, r prompt.Request, history []Message, o Options) ([]byte, error) {
 	o.Model = "" // it serves one, and has no field for it
-	return rankBody("texts", r, history, o)
+	return rankBody(b, "texts", r, history, o)
 }
 
 func (teiRerank) NewDecoder(string, bool) Decoder { return &scores{} }
@@ -77,29 +77,31 @@ func (teiRerank) NewDecoder(string, bool) Decoder { return &scores{} }
 // are the first of the first document.
 const queryWords = 12
 
-func rankBody(name string, r prompt.Request, history []Message, o Options) ([]byte, error) {
-	texts, first, err := textsOf(r, history)
+func rankBody(b []byte, name string, r prompt.Request, history []Message, o Options) ([]byte, error) {
+	first, err := flatText(r, history)
 	if err != nil {
 		return nil, err
 	}
 	words := strings.Fields(first)
-	f := fields{"query": strings.Join(words[:min(len(words), queryWords)], " "), name: texts}
+	f := fields{"query": strings.Join(words[:min(len(words), queryWords)], " "), name: texts{first, r.Others}}
 	if o.Model != "" {
 		f["model"] = o.Model
 	}
-	return f.encode(o.Extra)
+	return f.encode(b, o.Extra)
 }
 
-// textsOf is the list of all texts of a request, and the first of them.
-func textsOf(r prompt.Request, history []Message) (list json.RawMessage, first string, err error) {
-	if first, err = flatText(r, history); err != nil {
-		return nil, "", err
+// texts is the list of all texts of a request.
+type texts struct {
+	first  string
+	others []string
+}
+
+func (t texts) append(b []byte) ([]byte, error) {
+	b = appendJSON(append(b, '['), t.first)
+	for _, text := range t.others {
+		b = appendJSON(append(b, ','), text)
 	}
-	list = appendJSON([]byte{'['}, first)
-	for _, text := range r.Others {
-		list = appendJSON(append(list, ','), text)
-	}
-	return append(list, ']'), first, nil
+	return append(b, ']'), nil
 }
 
 // maxScores caps the memory that one answer may take: 500 embeddings of 4096 numbers.

@@ -38,7 +38,7 @@ func TestScoring(t *testing.T) {
 		}
 		n++
 		c := scoring[p.Name()]
-		raw, err := p.Body(prompt.Request{Text: "Say <hi>", Others: []string{"two"}, OutputTokens: 3}, nil, Options{Model: "m", NoStream: true, HoldOutputLength: true, Extra: map[string]any{"dimensions": 2}})
+		raw, err := p.AppendBody(nil, prompt.Request{Text: "Say <hi>", Others: []string{"two"}, OutputTokens: 3}, nil, Options{Model: "m", NoStream: true, HoldOutputLength: true, Extra: map[string]any{"dimensions": 2}})
 		if err != nil || !json.Valid(raw) {
 			t.Fatalf("%s: %s, %v", p.Name(), raw, err)
 		}
@@ -92,7 +92,7 @@ func TestScoresAreCapped(t *testing.T) {
 }
 
 func TestQueryIsShort(t *testing.T) {
-	raw, err := rerank{}.Body(prompt.Request{Text: strings.Repeat("word ", 40)}, nil, Options{})
+	raw, err := rerank{}.AppendBody(nil, prompt.Request{Text: strings.Repeat("word ", 40)}, nil, Options{})
 	if err != nil || len(strings.Fields(member(raw, "query"))) != queryWords {
 		t.Errorf("%s, %v", member(raw, "query"), err)
 	}

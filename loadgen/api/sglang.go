@@ -12,7 +12,7 @@ type sglang struct{}
 func (sglang) Name() string { return "sglang" }
 func (sglang) Path() string { return "/generate" }
 
-func (sglang) Body(r prompt.Request, history []Message, o Options) ([]byte, error) {
+func (sglang) AppendBody(b []byte, r prompt.Request, history []Message, o Options) ([]byte, error) {
 	text, err := flatText(r, history)
 	if err != nil {
 		return nil, err
@@ -31,7 +31,7 @@ func (sglang) Body(r prompt.Request, history []Message, o Options) ([]byte, erro
 	if o.Model != "" {
 		f["model"] = o.Model
 	}
-	return f.encode(o.Extra)
+	return f.encode(b, o.Extra)
 }
 
 func (sglang) NewDecoder(mediaType string, keepText bool) Decoder {

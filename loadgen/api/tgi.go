@@ -11,7 +11,7 @@ func (tgi) Path() string { return "/generate_stream" }
 // PlainPath implements PlainPather: /generate_stream always streams.
 func (tgi) PlainPath() string { return "/generate" }
 
-func (tgi) Body(r prompt.Request, history []Message, o Options) ([]byte, error) {
+func (tgi) AppendBody(b []byte, r prompt.Request, history []Message, o Options) ([]byte, error) {
 	text, err := flatText(r, history)
 	if err != nil {
 		return nil, err
@@ -23,7 +23,7 @@ func (tgi) Body(r prompt.Request, history []Message, o Options) ([]byte, error) 
 		parameters["temperature"] = *o.Temperature
 		parameters["do_sample"] = true
 	}
-	return fields{"inputs": text, "parameters": parameters}.encode(o.Extra)
+	return fields{"inputs": text, "parameters": parameters}.encode(b, o.Extra)
 }
 
 func (tgi) NewDecoder(mediaType string, keepText bool) Decoder {

@@ -31,7 +31,7 @@ type reply struct {
 // the time-outs of the load. An error means that there was no whole answer; a
 // refusal is a reply with a status.
 func (s *server) ask(ctx context.Context, p api.Protocol, o api.Options, r prompt.Request) (*reply, error) {
-	body, err := p.Body(r, nil, o)
+	body, err := p.AppendBody(nil, r, nil, o)
 	if err != nil {
 		return nil, err
 	}

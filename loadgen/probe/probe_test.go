@@ -418,7 +418,7 @@ func TestAchievedLengths(t *testing.T) {
 			sum, n := 0, max(20, min(2000, 60_000/asked))
 			for i := range n {
 				r, _ := source.Request(i)
-				body, err := f.Protocol.Body(r, nil, f.Options)
+				body, err := f.Protocol.AppendBody(nil, r, nil, f.Options)
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -28,21 +28,21 @@ type Block struct {
 func (b Blocks) Text(i, tokens int, blocks []Block, round int) string {
 	r := random(b.Seed, i)
 	left := max(1, b.Size.words(tokens, r))
-	text := make([]byte, 0, 7*left)
+	var text wording
+	text.room(left)
 	total, used := 0, 0
 	for _, block := range blocks {
 		total += block.Tokens
 		// Rounded as a sum, so that no fraction of a word is lost at every block.
 		n := min(int(math.Round(float64(total)/b.Size.perWord()))-used, left)
 		words := rand.New(rand.NewPCG(mix(block.Number^mix(b.Seed)), mix(uint64(round))))
-		text = appendWords(text, n, words)
+		text.draw(n, words)
 		used, left = used+n, left-n
 	}
 	open := nonce(b.Seed, i)
-	for _, word := range open[:min(left, nonceWords)] {
-		text = appendWord(text, word)
-	}
-	return string(appendWords(text, left-min(left, nonceWords), r))
+	text.add(open[:min(left, nonceWords)]...)
+	text.draw(left-min(left, nonceWords), r)
+	return text.String()
 }
 
 // Mark puts opening words in front of a recorded prompt that differ from round to

@@ -27,7 +27,7 @@ func newGenerated(c Config, size Sizer) *generated {
 	g.prefixWords = max(1, int(math.Round(float64(c.PrefixLen)/size.perWord())))
 	for k := range max(1, c.Prefixes) {
 		r := rand.New(rand.NewPCG(mix(c.Seed), uint64(k)))
-		g.prefixes = append(g.prefixes, string(appendWords(nil, g.prefixWords, r)))
+		g.prefixes = append(g.prefixes, randomWords(g.prefixWords, r))
 	}
 	return g
 }
@@ -52,7 +52,7 @@ func (g *generated) Request(i int) (Request, error) {
 	for range g.c.Batch - 1 {
 		more := g.length(g.c.InputLen, r)
 		request.PromptTokens += more
-		request.Others = append(request.Others, string(appendWords(nil, max(1, g.size.words(more, r)), r)))
+		request.Others = append(request.Others, randomWords(max(1, g.size.words(more, r)), r))
 	}
 	if g.c.Dataset != Conversation {
 		return request, nil
@@ -61,7 +61,7 @@ func (g *generated) Request(i int) (Request, error) {
 	for range g.c.Turns - 1 {
 		n := max(1, later.words(g.length(g.c.InputLen, r), r))
 		request.Turns = append(request.Turns, Turn{
-			Text:         string(appendWords(nil, n, r)),
+			Text:         randomWords(n, r),
 			OutputTokens: g.length(g.c.OutputLen, r),
 			Think:        g.c.ThinkTime,
 		})
@@ -71,13 +71,14 @@ func (g *generated) Request(i int) (Request, error) {
 
 // text returns prefix and n words, the first of which are the nonce.
 func (g *generated) text(prefix string, i, n int, r *rand.Rand) string {
-	b := make([]byte, 0, len(prefix)+7*n)
-	b = append(b, prefix...)
+	var w wording
+	w.Grow(len(prefix))
+	w.room(n)
+	w.WriteString(prefix)
 	open := nonce(g.c.Seed, i)
-	for _, word := range open[:min(n, nonceWords)] {
-		b = appendWord(b, word)
-	}
-	return string(appendWords(b, n-min(n, nonceWords), r))
+	w.add(open[:min(n, nonceWords)]...)
+	w.draw(n-min(n, nonceWords), r)
+	return w.String()
 }
 
 // length draws a length as vLLM's random data set does: uniform over the whole

@@ -14,6 +14,15 @@ var wordText string
 
 var words = strings.Fields(wordText)
 
+// spaced is the words with the space that stands before them.
+var spaced = strings.Fields(wordText)
+
+func init() {
+	for i, word := range spaced {
+		spaced[i] = " " + word
+	}
+}
+
 const (
 	wordBits   = 10 // 1024 words
 	nonceWords = 4
@@ -46,23 +55,43 @@ func nonce(seed uint64, i int) [nonceWords]string {
 	return open
 }
 
-// appendWords adds n random words to b, each but the very first after a space.
-func appendWords(b []byte, n int, r *rand.Rand) []byte {
+// wording is a text in the making: words, each but the very first after a space. It
+// is built in the memory that the string then has.
+type wording struct{ strings.Builder }
+
+// room makes room for n words more.
+func (w *wording) room(n int) { w.Grow(7 * n) }
+
+func (w *wording) add(words ...string) {
+	for _, word := range words {
+		if w.Len() > 0 {
+			w.WriteByte(' ')
+		}
+		w.WriteString(word)
+	}
+}
+
+// draw adds n random words.
+func (w *wording) draw(n int, r *rand.Rand) {
 	const perDraw = 64 / wordBits
 	for n > 0 {
 		draw := r.Uint64()
 		for range min(n, perDraw) {
-			b = appendWord(b, words[draw&(1<<wordBits-1)])
+			word := spaced[draw&(1<<wordBits-1)]
+			if w.Len() == 0 {
+				word = word[1:]
+			}
+			w.WriteString(word)
 			draw >>= wordBits
 		}
 		n -= min(n, perDraw)
 	}
-	return b
 }
 
-func appendWord(b []byte, word string) []byte {
-	if len(b) > 0 {
-		b = append(b, ' ')
-	}
-	return append(b, word...)
+// randomWords is a text of n random words.
+func randomWords(n int, r *rand.Rand) string {
+	var w wording
+	w.room(n)
+	w.draw(n, r)
+	return w.String()
 }
