@@ -109,15 +109,19 @@ func (e *evidence) gradual() bool {
 
 // failedUpTo is the share of requests that failed at a load and at those close below it.
 func (e *evidence) failedUpTo(good int) float64 {
-	failed, total := 0, 0
+	failed, total := e.outcomes(func(n int) bool { return n <= good && float64(n) >= 0.8*float64(good) })
+	return float64(failed) / float64(max(total, 1))
+}
+
+// outcomes counts the requests that failed, and all that ended, at the loads that are meant.
+func (e *evidence) outcomes(meant func(n int) bool) (failed, total int) {
 	for i := range e.steps {
-		step := &e.steps[i]
-		if n := float64(step.Concurrency); n <= float64(good) && n >= 0.8*float64(good) {
-			failed += step.Whole.Failed
-			total += step.Whole.Failed + step.Whole.Completed
+		if s := &e.steps[i]; meant(s.Concurrency) {
+			failed += s.Whole.Failed
+			total += s.Whole.Failed + s.Whole.Completed
 		}
 	}
-	return float64(failed) / float64(max(total, 1))
+	return failed, total
 }
 
 // successes are the counts that a slope is estimated from. The ladder's steps next
@@ -174,22 +178,11 @@ func (e *evidence) slopeGuess(c analysis.Crossing) (int, string) {
 	best, least := 1, math.MaxInt
 	for _, f := range []float64{0.5, 1, 0.75, 0.25} {
 		n := max(1, int(math.Round(from+f*(to-from))))
-		if done := e.requestsAt(n); done < least {
+		if _, done := e.outcomes(func(at int) bool { return math.Abs(float64(at-n)) < 0.025*float64(n) }); done < least {
 			best, least = n, done
 		}
 	}
 	return best, "around where the success rate falls to its threshold"
-}
-
-// requestsAt counts the requests that finished at about a concurrency.
-func (e *evidence) requestsAt(n int) int {
-	total := 0
-	for i := range e.steps {
-		if s := &e.steps[i]; math.Abs(float64(s.Concurrency-n)) < 0.025*float64(n) {
-			total += s.Whole.Completed + s.Whole.Failed
-		}
-	}
-	return total
 }
 
 // cliffGuess is where to look next for the edge of a cliff.
@@ -341,11 +334,6 @@ func (e *evidence) barelyBroken(bad int) bool {
 	if !e.pace().frugal {
 		return false
 	}
-	failed, total := 0, 0
-	for i := range e.steps {
-		if s := &e.steps[i]; s.Concurrency == bad {
-			failed, total = failed+s.Whole.Failed, total+s.Whole.Failed+s.Whole.Completed
-		}
-	}
+	failed, total := e.outcomes(func(n int) bool { return n == bad })
 	return float64(failed) < 4*(1-e.ask.Rules.MinSuccessRate)*float64(total)
 }
