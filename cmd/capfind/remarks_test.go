@@ -15,6 +15,13 @@ func TestHeldBackRemark(t *testing.T) {
 	if got := heldBackRemark(step(8, 8)); !strings.Contains(got, "at 12 requests in flight only 8.0 were there") {
 		t.Errorf("8 of 12: %q", got)
 	}
+	for class, want := range map[loadgen.Class]string{loadgen.HTTP429: "fewer are refused", loadgen.HTTP5xx: "fewer are refused", loadgen.ConnectionReset: "the server had less to do"} {
+		steps := step(8, 8)
+		steps[0].Failures = map[loadgen.Class]int{class: 8}
+		if got := heldBackRemark(steps); !strings.Contains(got, want) {
+			t.Errorf("%s: %q, want %q", class, got, want)
+		}
+	}
 	broke := step(8, 8)
 	broke[0].Breaches = []analysis.Stop{{Rule: "success_rate"}}
 	broke[0].Stop = &broke[0].Breaches[0]
