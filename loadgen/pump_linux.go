@@ -127,32 +127,45 @@ func startPump() (*pump, error) {
 
 func (p *pump) run() {
 	defer close(p.done)
-	events := make([]syscall.EpollEvent, pumpBatch)
-	some := make([]*socket, pumpBatch)
-	in := borrowReceiver(make([]byte, pumpBuffer))
-	defer in.giveBack()
-	n := 0
-	wait := func(fd uintptr) bool {
-		// It never blocks, so that the scheduler need not be told.
-		r, _, errno := syscall.RawSyscall6(syscall.SYS_EPOLL_PWAIT, fd, uintptr(unsafe.Pointer(&events[0])), pumpBatch, 0, 0, 0)
-		if n = int(r); errno != 0 {
-			n = 0
+	h := &harvest{events: make([]syscall.EpollEvent, pumpBatch), sockets: make([]*socket, pumpBatch), in: borrowReceiver(make([]byte, pumpBuffer))}
+	defer h.in.giveBack()
+	// LOUD: one call of Read for as long as the pump lives, which waits each time that this
+	// returns false. Whatever happens meanwhile is told of again, so that nobody has to look
+	// whether there is nothing left, a system call each time; between two calls of Read it
+	// would be forgotten.
+	_ = p.raw.Read(func(epoll uintptr) bool {
+		for p.take(epoll, h) == pumpBatch {
 		}
-		return n > 0
+		return false
+	}) // until it is closed
+}
+
+// harvest is what a pump takes in at once.
+type harvest struct {
+	events  []syscall.EpollEvent
+	sockets []*socket
+	in      *receiver
+}
+
+// take serves up to pumpBatch sockets that have something to tell, and returns how many.
+func (p *pump) take(epoll uintptr, h *harvest) int {
+	// It never blocks, so that the scheduler need not be told, and nothing interrupts it.
+	n, _, errno := syscall.RawSyscall6(syscall.SYS_EPOLL_PWAIT, epoll, uintptr(unsafe.Pointer(&h.events[0])), pumpBatch, 0, 0, 0)
+	if errno != 0 {
+		return 0
 	}
-	for p.raw.Read(wait) == nil { // until it is closed
-		p.mu.Lock()
-		for i := range n {
-			some[i] = p.sockets[events[i].Fd]
-		}
-		p.mu.Unlock()
-		for i, s := range some[:n] {
-			if s != nil { // else closed meanwhile
-				s.happened(in, events[i].Events&(syscall.EPOLLRDHUP|syscall.EPOLLHUP|syscall.EPOLLERR) != 0)
-			}
-			some[i] = nil
-		}
+	p.mu.Lock()
+	for i := range int(n) {
+		h.sockets[i] = p.sockets[h.events[i].Fd]
 	}
+	p.mu.Unlock()
+	for i, s := range h.sockets[:n] {
+		if s != nil { // else closed meanwhile
+			s.happened(h.in, h.events[i].Events&(syscall.EPOLLRDHUP|syscall.EPOLLHUP|syscall.EPOLLERR) != 0)
+		}
+		h.sockets[i] = nil
+	}
+	return int(n)
 }
 
 func (p *pump) add(s *socket) error {
