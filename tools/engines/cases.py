@@ -36,6 +36,7 @@ class Limit:
     check: object = None  # further look at (passes, found): a note, and whether it is right
     slow: bool = False  # left out of the short form
     cold: bool = False  # capfind comes first, to an engine just started
+    effort: str = "guide"  # of the sweep
 
 
 thresholds = {}  # by the case's key, in seconds
@@ -54,7 +55,7 @@ def config_of(case, threshold=None):
     target = {"api": "openai-chat" if case.api == "chat" else "openai-completions"}
     if case.extra:
         target["extra_body"] = case.extra
-    return {"target": target, "workload": case.workload, "sweep": {"concurrency": list(case.ladder)}, "stop": stop}
+    return {"target": target, "workload": case.workload, "sweep": {"concurrency": list(case.ladder), "effort": case.effort}, "stop": stop}
 
 
 def plan_of(case):

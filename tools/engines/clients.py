@@ -8,10 +8,8 @@ import json
 import os
 import pathlib
 import re
-import shutil
 import signal
 import statistics
-import subprocess
 import sys
 import time
 import urllib.request
@@ -88,22 +86,17 @@ def installed(name, target):
 
 def measured(command, folder, server, n, env=None):
     """Runs a client on a core of its own: (CPU seconds a second while all n streams are open, megabytes at most), its children included."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    _, core = servers.cores()
-    env = {**os.environ, "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "NO_COLOR": "1", **(env or {})}
-    with open(folder / "output.txt", "w") as out:
-        p = subprocess.Popen(servers.pinned(core, command), stdout=out, stderr=out, stdin=subprocess.DEVNULL, cwd=folder, env=env, start_new_session=True)
-        full, memory, end = [], 0, time.monotonic() + LONGEST
-        while p.poll() is None:
-            if time.monotonic() > end:
-                os.killpg(p.pid, signal.SIGKILL)
-                raise Failed(f"not done after {LONGEST} s")
-            cpu, size = used(p.pid)
-            memory = max(memory, size)
-            if running(server) >= n:
-                full.append((time.monotonic(), cpu))
-            time.sleep(0.1)
+    p = others.started(command, folder, **others.OFFLINE, **(env or {}))
+    full, memory, end = [], 0, time.monotonic() + LONGEST
+    while p.poll() is None:
+        if time.monotonic() > end:
+            os.killpg(p.pid, signal.SIGKILL)
+            raise Failed(f"not done after {LONGEST} s")
+        cpu, size = used(p.pid)
+        memory = max(memory, size)
+        if running(server) >= n:
+            full.append((time.monotonic(), cpu))
+        time.sleep(0.1)
     if p.returncode:
         raise Failed(f"ended with {p.returncode}: " + (folder / "output.txt").read_text(errors="replace").strip().splitlines()[-1][:200])
     full = [(t, cpu) for t, cpu in full if full[0][0] + MARGIN <= t <= full[-1][0] - MARGIN]

@@ -6,7 +6,6 @@ have one. Requests are counted by the server, CPU by the kernel.
 import json
 import os
 import re
-import shutil
 import signal
 import statistics
 import subprocess
@@ -153,25 +152,19 @@ def tool(name):
 
 def timed(command, folder, offline=True):
     """Runs a tool on the client's core for LONGEST seconds at most: (output, seconds, CPU seconds, finished)."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    _, core = servers.cores()
-    began = time.monotonic()
-    env = {**os.environ, **({"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"} if offline else {}), "COLUMNS": "200", "NO_COLOR": "1"}
-    with open(folder / "output.txt", "w") as out:
-        p = subprocess.Popen(servers.pinned(core, command), stdout=out, stderr=out, stdin=subprocess.DEVNULL, cwd=folder, env=env, start_new_session=True)
-        finished = True
-        while os.waitid(os.P_PID, p.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
-            if time.monotonic() - began > LONGEST:
-                finished = False
-                for sign, pause in ((signal.SIGTERM, 10), (signal.SIGKILL, 0)):
-                    try:
-                        os.killpg(p.pid, sign)
-                    except ProcessLookupError:
-                        break
-                    time.sleep(pause)
-                break
-            time.sleep(0.2)
+    began, finished = time.monotonic(), True
+    p = others.started(command, folder, COLUMNS="200", **(others.OFFLINE if offline else {}))
+    while os.waitid(os.P_PID, p.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+        if time.monotonic() - began > LONGEST:
+            finished = False
+            for sign, pause in ((signal.SIGTERM, 10), (signal.SIGKILL, 0)):
+                try:
+                    os.killpg(p.pid, sign)
+                except ProcessLookupError:
+                    break
+                time.sleep(pause)
+            break
+        time.sleep(0.2)
     _, status, usage = os.wait4(p.pid, 0)
     p.returncode = os.waitstatus_to_exitcode(status)
     return (folder / "output.txt").read_text(errors="replace"), time.monotonic() - began, usage.ru_utime + usage.ru_stime, finished

@@ -1,5 +1,23 @@
 """How other tools are called, in whatever a comparison asks of them."""
 
+import os
+import shutil
+import subprocess
+
+import servers
+
+
+def started(command, folder, **env):
+    """A tool on the clients' core, in a process group of its own; what it prints goes to output.txt in `folder`."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    _, core = servers.cores()
+    with open(folder / "output.txt", "w") as out:
+        return subprocess.Popen(servers.pinned(core, command), stdout=out, stderr=out, stdin=subprocess.DEVNULL, cwd=folder, env={**os.environ, "NO_COLOR": "1", **env}, start_new_session=True)
+
+
+OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+
 
 def bench_serve(python, port, tokenizer, served, input_len, output_len, requests, streams, results, name, seed=0):
     """`vllm bench serve` at a fixed concurrency; its figures go to the file `name` in `results`."""
