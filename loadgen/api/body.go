@@ -76,7 +76,7 @@ func (f fields) append(b []byte) ([]byte, error) {
 // appendJSON writes s as a JSON string, without the HTML escapes. What is no UTF-8
 // becomes U+FFFD; the error that says so does not matter.
 func appendJSON(b []byte, s string) []byte {
-	b, _ = jsontext.AppendQuote(b, s)
+	b, _ = jsontext.AppendQuote(slices.Grow(b, len(s)+2), s)
 	return b
 }
 

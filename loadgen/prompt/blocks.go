@@ -29,7 +29,7 @@ func (b Blocks) Text(i, tokens int, blocks []Block, round int) string {
 	r := random(b.Seed, i)
 	left := max(1, b.Size.words(tokens, r))
 	var text wording
-	text.room(left)
+	text.Grow(wordRoom * left)
 	total, used := 0, 0
 	for _, block := range blocks {
 		total += block.Tokens

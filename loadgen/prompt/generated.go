@@ -72,8 +72,7 @@ func (g *generated) Request(i int) (Request, error) {
 // text returns prefix and n words, the first of which are the nonce.
 func (g *generated) text(prefix string, i, n int, r *rand.Rand) string {
 	var w wording
-	w.Grow(len(prefix))
-	w.room(n)
+	w.Grow(len(prefix) + wordRoom*n)
 	w.WriteString(prefix)
 	open := nonce(g.c.Seed, i)
 	w.add(open[:min(n, nonceWords)]...)

@@ -59,8 +59,8 @@ func nonce(seed uint64, i int) [nonceWords]string {
 // is built in the memory that the string then has.
 type wording struct{ strings.Builder }
 
-// room makes room for n words more.
-func (w *wording) room(n int) { w.Grow(7 * n) }
+// wordRoom is the bytes that the longest word takes with its space.
+const wordRoom = 7
 
 func (w *wording) add(words ...string) {
 	for _, word := range words {
@@ -91,7 +91,7 @@ func (w *wording) draw(n int, r *rand.Rand) {
 // randomWords is a text of n random words.
 func randomWords(n int, r *rand.Rand) string {
 	var w wording
-	w.room(n)
+	w.Grow(wordRoom * n)
 	w.draw(n, r)
 	return w.String()
 }
