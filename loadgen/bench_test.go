@@ -169,6 +169,13 @@ func BenchmarkStream(b *testing.B) {
 	}
 }
 
+// skip leaves a benchmark out and says so, which go test by itself does not.
+func skip(b *testing.B, why string) {
+	b.Helper()
+	fmt.Fprintf(os.Stderr, "%s is left out: %s\n", b.Name(), why)
+	b.SkipNow()
+}
+
 // cost is what receiving some events took, while all streams ran.
 type cost struct {
 	cpu, wall time.Duration

@@ -83,7 +83,7 @@ func capture(b *testing.B, target loadgen.Target) (stop func() map[int]int64) {
 		err = cmd.Start()
 	}
 	if errors.Is(err, exec.ErrNotFound) {
-		b.Skip("tcpdump is not installed")
+		skip(b, "tcpdump is not installed")
 	} else if err != nil {
 		b.Fatal(err)
 	}
@@ -94,7 +94,7 @@ func capture(b *testing.B, target loadgen.Target) (stop func() map[int]int64) {
 	}
 	if lines.Text() == "" {
 		_ = cmd.Wait()
-		b.Skipf("tcpdump does not capture here: %s", said)
+		skip(b, fmt.Sprintf("tcpdump does not capture here: %s", said))
 	}
 	return func() map[int]int64 {
 		time.Sleep(500 * time.Millisecond) // the last packets are on their way to it

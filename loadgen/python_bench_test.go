@@ -24,7 +24,7 @@ import (
 func BenchmarkPython(b *testing.B) {
 	python, ok := pythonWithAiohttp()
 	if !ok {
-		b.Skip("no Python with aiohttp: install it, or set PYTHON")
+		skip(b, "no Python with aiohttp: install it, or set PYTHON")
 	}
 	for _, load := range []struct {
 		streams int
