@@ -44,7 +44,7 @@ func classify(err error) (Class, string) {
 		return ConnectionReset, "the server closed the connection without an answer"
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return Truncated, "the answer was cut short: " + message
-	case at == stageBody && isHTTP2Reset(err):
+	case isHTTP2Reset(err):
 		return ConnectionReset, message
 	}
 	return Malformed, message

@@ -240,6 +240,7 @@ func TestClassify(t *testing.T) {
 		{&wireError{stageSend, op(errnoReset[0])}, ConnectionReset},
 		{&wireError{stageHead, io.EOF}, ConnectionReset},
 		{&wireError{stageHead, errors.New("malformed HTTP response")}, Malformed},
+		{&wireError{stageHead, errors.New("stream error: stream ID 9; INTERNAL_ERROR; received from peer")}, ConnectionReset},
 		{&wireError{stageBody, io.ErrUnexpectedEOF}, Truncated},
 		{&wireError{stageBody, errors.New("stream error: stream ID 1; INTERNAL_ERROR")}, ConnectionReset},
 	} {

@@ -37,7 +37,7 @@ type Target struct {
 	APIKeyEnv          string            `yaml:"api_key_env,omitempty"`          // environment variable with the key
 	APIKeyFile         string            `yaml:"api_key_file,omitempty"`         // file with the key
 	Headers            map[string]Secret `yaml:"headers,omitempty"`              // extra request headers
-	ExtraBody          map[string]any    `yaml:"extra_body,omitempty"`           // extra fields of the request body
+	ExtraBody          map[string]any    `yaml:"extra_body,omitempty"`           // extra fields of the request body; null takes one away
 	CAFile             string            `yaml:"ca_file,omitempty"`              // PEM file of the server's own certificate authority
 	ClientCert         string            `yaml:"client_cert,omitempty"`          // PEM file, with client_key
 	ClientKey          string            `yaml:"client_key,omitempty"`           // PEM file, with client_cert

@@ -139,6 +139,15 @@ func TestPlansOfTheOtherQuestions(t *testing.T) {
 			t.Errorf("%s: in all %+v", tt.name, tt.plan.Total)
 		}
 	}
+	talk := sweep.Outlook{Response: 2 * time.Second, Workload: sweep.Workload{PromptTokens: 90, OutputTokens: 10, Turns: 3}}
+	for name, load := range map[string]sweep.LoadPoint{
+		"a number": {Concurrency: 10, Requests: 50}, "at a rate": {Concurrency: 10, Requests: 50, Rate: 2}, "for a time": {Concurrency: 10, Rate: 2, Duration: 25 * time.Second},
+	} {
+		s := sweep.Foresee(point(load), talk).Steps[0]
+		if want := map[string]float64{"a number": 30, "at a rate": 31, "for a time": 25}[name]; known(s.Requests) != 150 || known(s.Tokens) != 15000 || known(s.Seconds) != want {
+			t.Errorf("conversations of three turns, %s: %+v, want %v s", name, s, want)
+		}
+	}
 	// The guide's five steps of 1000 and a search beyond them.
 	if p := foresee(qps, 0); p.Total.Requests.Or(0) <= 5000 || p.Repeat.Requests.IsKnown() {
 		t.Errorf("qps: %+v", p)

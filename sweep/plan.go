@@ -111,21 +111,22 @@ func (o Outlook) play(q Strategy, f forecast) Plan {
 func (o Outlook) step(order *Order) PlannedStep {
 	s := PlannedStep{Concurrency: order.Concurrency}
 	requests, rate, duration := float64(order.Requests), order.Rate, order.Duration.Seconds()
+	turns := float64(o.Workload.Requests(1))
 	if rate > 0 {
 		s.RequestRate = loadgen.Known(rate)
 	}
 	waves := loadgen.Number{}
 	if o.Response > 0 && requests > 0 {
-		waves = loadgen.Known(math.Ceil(requests/float64(order.Concurrency)) * o.Response.Seconds())
+		waves = loadgen.Known(math.Ceil(requests/float64(order.Concurrency)) * turns * o.Response.Seconds())
 	}
 	switch {
 	case requests > 0:
-		s.Requests, s.Seconds = loadgen.Known(requests), waves
+		s.Requests, s.Seconds = loadgen.Known(turns*requests), waves
 		if rate > 0 {
-			s.Seconds = loadgen.Known(max(waves.Or(0), requests/rate+o.Response.Seconds()))
+			s.Seconds = loadgen.Known(max(waves.Or(0), requests/rate+turns*o.Response.Seconds()))
 		}
 	case rate > 0:
-		s.Requests = loadgen.Known(math.Round(rate * duration))
+		s.Requests = loadgen.Known(math.Round(turns * rate * duration))
 	case o.Response > 0:
 		s.Requests = loadgen.Known(math.Round(float64(order.Concurrency) * duration / o.Response.Seconds()))
 	}

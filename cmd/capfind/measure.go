@@ -33,6 +33,9 @@ func (a *app) measure(c *cli.Context, sections []flags.Section, prepare func(*co
 // answer measures what a question wants to know, and concludes.
 func (a *app) answer(c *cli.Context, f *config.File, question sweep.Planned) (*sweep.Result, error) {
 	out := c.String("format")
+	if c.Float64("price") < 0 {
+		return nil, usagef("--price must not be negative")
+	}
 	if c.Bool("dry-run") {
 		return nil, a.dryRun(c, sweep.Foresee(question, outlook(f, c)), out)
 	}
@@ -69,6 +72,10 @@ func workload(f *config.File) sweep.Workload {
 	load := sweep.Workload{SharedPrefix: slices.Contains(shares, w.Dataset) || !w.Unique}
 	if w.Path == "" || w.Dataset == prompt.Trace { // a data set has lengths of its own
 		load.PromptTokens, load.OutputTokens = float64(w.InputLen+w.PrefixLen), float64(w.OutputLen)
+	}
+	if w.Turns > 1 { // each carries those before it
+		load.Turns = w.Turns
+		load.PromptTokens += (load.PromptTokens + load.OutputTokens) * float64(w.Turns-1) / 2
 	}
 	return load
 }

@@ -47,7 +47,7 @@ type Target struct {
 type Load struct {
 	MaxConcurrency    int           `yaml:"max_concurrency"`    // requests in flight at most
 	RequestRate       float64       `yaml:"request_rate"`       // requests per second; inf: a freed slot is refilled at once
-	NumPrompts        int           `yaml:"num_prompts"`        // requests in this run; 0 with a duration: as many as fit into it
+	NumPrompts        int           `yaml:"num_prompts"`        // requests in this run, of conversations the number of those; 0 with a duration: as many as fit into it
 	Burstiness        float64       `yaml:"burstiness"`         // shape of the gaps of a finite rate: 1 Poisson, above 1 smoother, inf constant
 	Duration          time.Duration `yaml:"duration,omitempty"` // stop issuing after this long; 0: no bound
 	ConcurrencyFactor float64       `yaml:"concurrency_factor"` // max_concurrency is multiplied by this, e.g. 1.5 for growth

@@ -243,7 +243,7 @@ preset: stability
 target:
   base_url: http://user:canary@host/v1
   headers: {Authorization: "Bearer ${TOKEN}"}
-  extra_body: {top_k: 5, api_key: canary, nested: [1, {a: b}]}
+  extra_body: {top_k: 5, api_key: canary, nested: [1, {a: b}, null], stream_options: null}
 workload: {temperature: 0.5}
 stop: {slo: [{metric: tpot, statistic: p99, max: 50ms}]}
 `)
@@ -252,6 +252,12 @@ stop: {slo: [{metric: tpot, statistic: p99, max: 50ms}]}
 	}
 	if got := f.Target.Headers["Authorization"].Reveal(); got != "Bearer sesame" {
 		t.Errorf("header is %q", got)
+	}
+	if v, ok := f.Target.ExtraBody["stream_options"]; !ok || v != nil || f.Target.ExtraBody["nested"].([]any)[2] != nil {
+		t.Errorf("a null in the body: %v", f.Target.ExtraBody)
+	}
+	if _, err := read("target: {base_url: http://h/v1, extra_body: {a: [.inf]}}"); err == nil || !strings.Contains(err.Error(), "target.extra_body.a[0]") {
+		t.Errorf("a number that JSON does not have: %v", err)
 	}
 	text := string(f.YAML())
 	for _, secret := range []string{"canary", "sesame"} {

@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"math"
 	"reflect"
 	"slices"
 	"strings"
@@ -67,6 +68,10 @@ func (d *decoder) value(n *yaml.Node, key string, v reflect.Value, depth int) {
 		return
 	}
 	t := v.Type()
+	if n.Tag == "!!null" && t.Kind() == reflect.Interface { // of a request's body: JSON has such values
+		v.SetZero()
+		return
+	}
 	if n.Tag == "!!null" && !isSection(t) && t.Kind() != reflect.Pointer {
 		d.problem(n, key, "has no value; give one or remove the key to use the default")
 		return
@@ -260,6 +265,10 @@ func (d *decoder) anything(n *yaml.Node, key string, depth int) (any, bool) {
 		var x any
 		if err := n.Decode(&x); err != nil {
 			d.problem(n, key, "cannot be read: %s", plainYAMLError(err))
+			return nil, false
+		}
+		if f, ok := x.(float64); ok && (math.IsInf(f, 0) || math.IsNaN(f)) {
+			d.problem(n, key, "JSON has no such number")
 			return nil, false
 		}
 		return x, true

@@ -174,6 +174,16 @@ func TestShareGPTOrder(t *testing.T) {
 	}
 }
 
+// Messages are sent as they came, but for bytes that would make the body no JSON.
+func TestMessagesAreUTF8(t *testing.T) {
+	for in, want := range map[string]string{"caf\xc3\xa9": "caf\xc3\xa9", "a\xff\xfeb": "a\uFFFDb"} {
+		r, err := parseJSONL([]byte(`{"messages":[{"role":"user","content":"` + in + `"}]}`))
+		if got := `[{"role":"user","content":"` + want + `"}]`; err != nil || string(r.messages) != got {
+			t.Errorf("%q: %q, %v, want %q", in, r.messages, err, got)
+		}
+	}
+}
+
 // TestMarked: the nonce opens prompts and messages of a data set, and images stay.
 func TestMarked(t *testing.T) {
 	path := write(t, "p.jsonl", `{"prompt":"one"}

@@ -159,7 +159,8 @@ func (r *record) readMessages(messages []byte) error {
 			return errors.New(`a message without a "role"`)
 		}
 	}
-	r.messages = bytes.Clone(messages)
+	// They are sent as they are, and what is no UTF-8 would be no JSON.
+	r.messages = bytes.ToValidUTF8(messages, []byte("\uFFFD"))
 	return nil
 }
 

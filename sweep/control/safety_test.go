@@ -72,8 +72,15 @@ func TestBudgetsAreKept(t *testing.T) {
 		// The last answers run to their end after the last request was sent.
 		{"time", sweep.Budget{MaxDuration: 90 * time.Second}, func(_ *counted, r *sweep.Result) bool { return r.Spent.Seconds <= 90+3 }},
 		{"requests, in the middle of the search", sweep.Budget{MaxRequests: 3200}, func(s *counted, r *sweep.Result) bool { return s.requests <= 3200 && r.Search != nil }},
+		// After 10 + 20 + 50 + 100 there is room for 200 requests, and not for as many conversations.
+		{"requests, of conversations", sweep.Budget{MaxRequests: 400}, func(s *counted, _ *sweep.Result) bool { return s.requests == 180 }},
 	} {
-		r, sent, _ := watched(t, worked(t, "slots"), func(_ context.Context, ctl *asking) { ctl.Config.Budget = c.budget })
+		r, sent, _ := watched(t, worked(t, "slots"), func(_ context.Context, ctl *asking) {
+			ctl.Config.Budget = c.budget
+			if strings.Contains(c.name, "conversations") {
+				ctl.Workload.Turns = 3
+			}
+		})
 		if !c.within(sent, r) {
 			t.Errorf("%s: %d requests, %d tokens, %.0f s for a budget of %+v", c.name, sent.requests, sent.tokens, r.Spent.Seconds, c.budget)
 		}

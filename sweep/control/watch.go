@@ -262,10 +262,11 @@ func (s *session) tokensPerRequest() float64 {
 	return s.Workload.PromptTokens + s.Workload.OutputTokens
 }
 
-// afford says whether the budget has room for that many more requests, and how
+// afford says whether the budget has room for the requests of that many more prompts, and how
 // much time is left (0: no bound).
-func (s *session) afford(requests int) (left time.Duration, err error) {
+func (s *session) afford(prompts int) (left time.Duration, err error) {
 	b, spent := s.Config.Budget, s.r.Spent
+	requests := s.Workload.Requests(prompts)
 	if b.MaxRequests > 0 && spent.Requests+requests > b.MaxRequests {
 		return 0, &budgetError{fmt.Sprintf("the budget of %d requests has no room for %d more after %d", b.MaxRequests, requests, spent.Requests)}
 	}
