@@ -294,10 +294,8 @@ type longPrompts struct{}
 
 const longPrompt = 2 << 20 // more than fits on its way
 
-func letter(i int) string { return string(rune('a' + i%26)) }
-
 func (longPrompts) Request(i int) (prompt.Request, error) {
-	return prompt.Request{Text: strings.Repeat(letter(i), longPrompt), PromptTokens: 2, OutputTokens: 3}, nil
+	return prompt.Request{Text: strings.Repeat(string(rune('a'+i%26)), longPrompt), PromptTokens: 2, OutputTokens: 3}, nil
 }
 
 // TestBodiesKeepApart: the memory of a body serves the next request, but not while a

@@ -134,7 +134,7 @@ func (p *pump) run() {
 	// whether there is nothing left, a system call each time; between two calls of Read it
 	// would be forgotten.
 	_ = p.raw.Read(func(epoll uintptr) bool {
-		for p.take(epoll, h) == pumpBatch {
+		for p.serve(epoll, h) == pumpBatch {
 		}
 		return false
 	}) // until it is closed
@@ -147,8 +147,8 @@ type harvest struct {
 	in      *receiver
 }
 
-// take serves up to pumpBatch sockets that have something to tell, and returns how many.
-func (p *pump) take(epoll uintptr, h *harvest) int {
+// serve tells up to pumpBatch sockets that something happened, and returns how many.
+func (p *pump) serve(epoll uintptr, h *harvest) int {
 	// It never blocks, so that the scheduler need not be told, and nothing interrupts it.
 	n, _, errno := syscall.RawSyscall6(syscall.SYS_EPOLL_PWAIT, epoll, uintptr(unsafe.Pointer(&h.events[0])), pumpBatch, 0, 0, 0)
 	if errno != 0 {

@@ -51,10 +51,16 @@ func TestLaddersOfAnEffort(t *testing.T) {
 	}
 }
 
+// atEffort is a sweep of the default settings at an effort.
+func atEffort(e Effort) FindLimit {
+	q := FindLimit{Config: Default(), Rules: DefaultStopRules(), Band: DefaultBand()}
+	q.Config.Effort = e
+	return q
+}
+
 // asked are the orders of a quick sweep of a server, as long as want says so.
 func asked(server func(o *Order) LoadState, want func(o *Order) bool) (got []int, answer Answer) {
-	q := FindLimit{Config: Default(), Rules: DefaultStopRules(), Band: DefaultBand()}
-	q.Config.Effort = EffortQuick
+	q := atEffort(EffortQuick)
 	var h History
 	for {
 		o, a := q.Next(h)
@@ -108,8 +114,7 @@ func TestQuickClimbsToTheKneeAhead(t *testing.T) {
 
 // From how many on requests fail does not matter where the knee lies well below.
 func TestQuickLooksForNoSuccessAboveTheKnee(t *testing.T) {
-	q := FindLimit{Config: Default(), Rules: DefaultStopRules(), Band: DefaultBand()}
-	q.Config.Effort = EffortQuick
+	q := atEffort(EffortQuick)
 	var h History
 	for {
 		o, a := q.Next(h)
@@ -136,8 +141,7 @@ func TestQuickLooksForNoSuccessAboveTheKnee(t *testing.T) {
 // A server that dies at 137 in flight is killed once: that it bears one less says that it was
 // the load, and nothing else is measured up there.
 func TestQuickKillsOnce(t *testing.T) {
-	q := FindLimit{Config: Default(), Rules: DefaultStopRules(), Band: DefaultBand()}
-	q.Config.Effort = EffortQuick
+	q := atEffort(EffortQuick)
 	var h History
 	var above []int
 	for {
@@ -165,8 +169,7 @@ func TestQuickKillsOnce(t *testing.T) {
 // Long answers alone make a step of a few dozen requests look slow: at equal lengths it is not.
 func TestQuickStepAtEqualLengths(t *testing.T) {
 	run := func(long float64) History {
-		q := FindLimit{Config: Default(), Rules: DefaultStopRules(), Band: DefaultBand()}
-		q.Config.Effort = EffortQuick
+		q := atEffort(EffortQuick)
 		var h History
 		for {
 			o, _ := q.Next(h)
@@ -181,8 +184,7 @@ func TestQuickStepAtEqualLengths(t *testing.T) {
 			h.Steps = append(h.Steps, s)
 		}
 	}
-	q := FindLimit{Config: Default(), Rules: DefaultStopRules(), Band: DefaultBand()}
-	q.Config.Effort = EffortQuick
+	q := atEffort(EffortQuick)
 	h := run(6)
 	raw := h.Steps[len(h.Steps)-1]
 	if raw.Concurrency != 10 || raw.Passed() {
@@ -214,8 +216,7 @@ func TestWhatEndsAStep(t *testing.T) {
 		EffortQuick: {Allowed: -1, Sequential: true, Patience: 0.2},
 		EffortGuide: {Allowed: 0},
 	} {
-		q := FindLimit{Config: Default(), Rules: DefaultStopRules(), Band: DefaultBand()}
-		q.Config.Effort = effort
+		q := atEffort(effort)
 		if o, _ := q.Next(History{}); o.Abandon != want {
 			t.Errorf("%s: %+v, want %+v", effort, o.Abandon, want)
 		}
@@ -229,8 +230,7 @@ func TestQuickAllowsForOtherHours(t *testing.T) {
 		ttft := 0.1 + 0.012*float64(o.Concurrency)
 		return LoadState{Residence: 4 + ttft, TTFT: ttft, Tokens: 100}
 	}
-	q := FindLimit{Config: Default(), Rules: DefaultStopRules(), Band: DefaultBand()}
-	q.Config.Effort = EffortQuick
+	q := atEffort(EffortQuick)
 	var h History
 	for o, _ := q.Next(h); o != nil; o, _ = q.Next(h) {
 		h.Steps = append(h.Steps, server(o).Step(o, o.Requests, 0))
@@ -268,8 +268,7 @@ func TestWhoseTailIsCut(t *testing.T) {
 		"quick, token rate":     {effort: EffortQuick, slo: SLO{Metric: metricTokenRate}, want: true},
 		"quick, gaps of chunks": {effort: EffortQuick, slo: SLO{Metric: metricGap, Max: time.Second}},
 	} {
-		q := FindLimit{Config: Default(), Rules: DefaultStopRules(), Band: DefaultBand()}
-		q.Config.Effort = tt.effort
+		q := atEffort(tt.effort)
 		if tt.slo.Metric != "" {
 			q.Rules.SLO = []SLO{tt.slo}
 		}
@@ -289,8 +288,7 @@ func TestWhoseTailIsCut(t *testing.T) {
 // that is enough, and the answer allows for the luck of a sample's lengths.
 func TestQuickCountsWhatIsLetThrough(t *testing.T) {
 	const rate, residence = 12.0, 2.5
-	q := FindLimit{Config: Default(), Rules: DefaultStopRules(), Band: DefaultBand()}
-	q.Config.Effort = EffortQuick
+	q := atEffort(EffortQuick)
 	var h History
 	asked := 0
 	o, a := q.Next(h)
@@ -326,8 +324,7 @@ func TestQuickCountsWhatIsLetThrough(t *testing.T) {
 // falls slowly; one that was broken by most of them is.
 func TestQuickDoubtsFewFailures(t *testing.T) {
 	for share, want := range map[float64]bool{0.07: true, 0.5: false} {
-		q := FindLimit{Config: Default(), Rules: DefaultStopRules(), Band: DefaultBand()}
-		q.Config.Effort = EffortQuick
+		q := atEffort(EffortQuick)
 		var h History
 		for o, _ := q.Next(h); o != nil; o, _ = q.Next(h) {
 			failed := 0
@@ -382,8 +379,7 @@ func TestLengthsOfACutTail(t *testing.T) {
 // turned away then break no rule.
 func TestAliveAllTheSame(t *testing.T) {
 	for _, effort := range []Effort{EffortQuick, EffortGuide} {
-		q := FindLimit{Config: Default(), Rules: DefaultStopRules(), Band: DefaultBand()}
-		q.Config.Effort = effort
+		q := atEffort(effort)
 		var h History
 		for o, _ := q.Next(h); o != nil; o, _ = q.Next(h) {
 			if o.Purpose == purposeAlive {

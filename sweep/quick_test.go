@@ -12,22 +12,17 @@ import (
 )
 
 // ordered are the loads that a sweep asks for, with the numbers of their requests and what
-// the search measures them for, and the history that they make.
-func ordered(q FindLimit, server func(o *Order) analysis.Step) (got []string, h History, answer Answer) {
+// the search measures them for.
+func ordered(q FindLimit, server func(o *Order) analysis.Step) (got []string, answer Answer) {
+	var h History
 	for {
 		o, a := q.Next(h)
 		if o == nil {
-			return got, h, a
+			return got, a
 		}
 		h.Steps = append(h.Steps, server(o))
 		got = append(got, strings.TrimSpace(fmt.Sprintf("%dx%d %s", o.Concurrency, o.Requests, o.Purpose)))
 	}
-}
-
-func effort(e Effort) FindLimit {
-	q := FindLimit{Config: Default(), Rules: DefaultStopRules(), Band: DefaultBand()}
-	q.Config.Effort = e
-	return q
 }
 
 // How much is sent to a server of so many slots. What a probe needs depends on whether each
@@ -47,11 +42,11 @@ func TestWhatQuickSends(t *testing.T) {
 		{name: "each request counts", slots: 40, slo: SLO{Metric: metricE2E, Max: 100 * time.Second}, want: ladder + "40x100 throughput_gain, 50x125 throughput_gain"},
 		{name: "each request counts, and answers vary", slots: 40, spread: 0.5, slo: SLO{Metric: metricE2E, Max: 100 * time.Second}, want: ladder + "40x125 throughput_gain, 50x157 throughput_gain"},
 	} {
-		q := effort(EffortQuick)
+		q := atEffort(EffortQuick)
 		if tt.slo.Metric != "" {
 			q.Rules.SLO = []SLO{tt.slo}
 		}
-		got, _, _ := ordered(q, func(o *Order) analysis.Step {
+		got, _ := ordered(q, func(o *Order) analysis.Step {
 			r := max(1, float64(o.Concurrency)/tt.slots)
 			return LoadState{Residence: r, TTFT: min(0.9, r-0.99), Tokens: 100, Spread: tt.spread}.Step(o, o.Requests, 0)
 		})
@@ -65,7 +60,7 @@ func TestWhatQuickSends(t *testing.T) {
 // ladder is run again before anything is measured for the knee.
 func TestQuickRepeatsEarly(t *testing.T) {
 	k := 0.0
-	got, _, answer := ordered(effort(EffortQuick), func(o *Order) analysis.Step {
+	got, answer := ordered(atEffort(EffortQuick), func(o *Order) analysis.Step {
 		k++
 		r := (1 + 0.01*float64(o.Concurrency)) * (1 + 0.02*math.Sin(2*k))
 		return LoadState{Residence: r, TTFT: 0.01, Tokens: 100}.Step(o, o.Requests, 0)
@@ -94,9 +89,9 @@ func TestEdgeNearWhatWasServed(t *testing.T) {
 		{200, 209, EffortQuick, []int{209}, 200},
 		{48, 48, EffortGuide, []int{48, 49}, 48},
 	} {
-		q := effort(tt.effort)
+		q := atEffort(tt.effort)
 		var probes []int
-		_, _, answer := ordered(q, func(o *Order) analysis.Step {
+		_, answer := ordered(q, func(o *Order) analysis.Step {
 			failed := 0
 			l := LoadState{Residence: 1, TTFT: 0.1, Tokens: 100}
 			if o.Concurrency > tt.edge {
@@ -127,7 +122,7 @@ func TestHowHighIsProbed(t *testing.T) {
 		{"throughput and TTFT", EffortQuick, 1.5, 0, 100},
 		{"requests failed", EffortQuick, 0.1, 100, 99},
 	} {
-		q := effort(tt.effort)
+		q := atEffort(tt.effort)
 		var h History
 		for o, _ := q.Next(h); onLadder(o); o, _ = q.Next(h) {
 			l, failed := LoadState{Residence: 1, TTFT: 0.1, Tokens: 100}, 0
@@ -145,7 +140,7 @@ func TestHowHighIsProbed(t *testing.T) {
 // A step whose throughput is not known says nothing of how near a limit is.
 func TestNothingIsNearWhereNothingIsKnown(t *testing.T) {
 	for known, want := range map[bool]bool{true: true, false: false} {
-		q := effort(EffortQuick)
+		q := atEffort(EffortQuick)
 		var h History
 		for _, n := range []int{1, 10} {
 			o := q.read(h).order(n, 100, analysis.PhaseLadder)
@@ -158,22 +153,5 @@ func TestNothingIsNearWhereNothingIsKnown(t *testing.T) {
 		if got := q.read(h).nearing(); got != want {
 			t.Errorf("throughput known %v: nearing %v", known, got)
 		}
-	}
-}
-
-// How long responses take at a rate is read off the smallest closed loop that carries it,
-// whatever came first.
-func TestResponseTimeOfTheClosedLoops(t *testing.T) {
-	loop := func(n int, e2e float64) analysis.Step {
-		return LoadState{Residence: e2e, TTFT: 0.1, Tokens: 100}.Step(&Order{Concurrency: n}, 10*n, 0)
-	}
-	q := RateConfig{Closed: &Result{Answer: Answer{Steps: []analysis.Step{loop(50, 5), loop(1, 1), loop(10, 2)}}}}
-	for rate, want := range map[float64]float64{0.5: 1, 4: 2, 8: 5, 100: 5} {
-		if got := responseTime(q.closedLoops(nil), nil, rate); got != want {
-			t.Errorf("%v requests a second: %v s, want %v s", rate, got, want)
-		}
-	}
-	if got := q.closedLoops([]analysis.Step{loop(2, 3)}); len(got) != 3 {
-		t.Errorf("the looks come before the sweep: %v", got)
 	}
 }

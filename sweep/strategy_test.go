@@ -243,3 +243,20 @@ func TestClientLimitedAtTheLastStep(t *testing.T) {
 		}
 	}
 }
+
+// How long responses take at a rate is read off the smallest closed loop that carries it,
+// whatever came first.
+func TestResponseTimeOfTheClosedLoops(t *testing.T) {
+	loop := func(n int, e2e float64) analysis.Step {
+		return LoadState{Residence: e2e, TTFT: 0.1, Tokens: 100}.Step(&Order{Concurrency: n}, 10*n, 0)
+	}
+	q := RateConfig{Closed: &Result{Answer: Answer{Steps: []analysis.Step{loop(50, 5), loop(1, 1), loop(10, 2)}}}}
+	for rate, want := range map[float64]float64{0.5: 1, 4: 2, 8: 5, 100: 5} {
+		if got := responseTime(q.closedLoops(nil), nil, rate); got != want {
+			t.Errorf("%v requests a second: %v s, want %v s", rate, got, want)
+		}
+	}
+	if got := q.closedLoops([]analysis.Step{loop(2, 3)}); len(got) != 3 {
+		t.Errorf("the looks come before the sweep: %v", got)
+	}
+}

@@ -68,11 +68,8 @@ func (d *decoder) value(n *yaml.Node, key string, v reflect.Value, depth int) {
 		return
 	}
 	t := v.Type()
-	if n.Tag == "!!null" && t.Kind() == reflect.Interface { // of a request's body: JSON has such values
-		v.SetZero()
-		return
-	}
-	if n.Tag == "!!null" && !isSection(t) && t.Kind() != reflect.Pointer {
+	// An interface is a value of a request's body, and JSON has null.
+	if n.Tag == "!!null" && !isSection(t) && t.Kind() != reflect.Pointer && t.Kind() != reflect.Interface {
 		d.problem(n, key, "has no value; give one or remove the key to use the default")
 		return
 	}

@@ -64,11 +64,16 @@ const wordRoom = 7
 
 func (w *wording) add(words ...string) {
 	for _, word := range words {
-		if w.Len() > 0 {
-			w.WriteByte(' ')
-		}
-		w.WriteString(word)
+		w.put(" " + word)
 	}
+}
+
+// put adds a word with the space before it.
+func (w *wording) put(spaced string) {
+	if w.Len() == 0 {
+		spaced = spaced[1:]
+	}
+	w.WriteString(spaced)
 }
 
 // draw adds n random words.
@@ -77,11 +82,7 @@ func (w *wording) draw(n int, r *rand.Rand) {
 	for n > 0 {
 		draw := r.Uint64()
 		for range min(n, perDraw) {
-			word := spaced[draw&(1<<wordBits-1)]
-			if w.Len() == 0 {
-				word = word[1:]
-			}
-			w.WriteString(word)
+			w.put(spaced[draw&(1<<wordBits-1)])
 			draw >>= wordBits
 		}
 		n -= min(n, perDraw)

@@ -11,6 +11,7 @@ from cases import Limit
 from servers import LlamaCpp
 
 SHORT = {"input_len": 24, "output_len": 16}
+CHAT = {"input_len": 60, "output_len": 16}
 
 
 def mixed(engine="llamacpp", long=300):
@@ -57,9 +58,9 @@ def listed():
     chat = {"dataset": "conversation", "turns": 4, "input_len": 60, "output_len": 16}
     waits = dict(by="ttft", causes=("slots",))
     return [
-        Limit("slots-chat", "--parallel 8, chat: TTFT ≤ {T}", {"n_parallel": 8}, {"input_len": 60, "output_len": 16}, near=12, api="chat", **waits),
+        Limit("slots-chat", "--parallel 8, chat: TTFT ≤ {T}", {"n_parallel": 8}, CHAT, near=12, api="chat", **waits),
         Limit("slots", "--parallel 8, completions: TTFT ≤ {T}", {"n_parallel": 8}, SHORT, near=12, slow=True, **waits),
-        Limit("quick", "slots-chat with --effort quick: TTFT ≤ {T}", {"n_parallel": 8}, {"input_len": 60, "output_len": 16}, near=12, api="chat", effort="quick", like="slots-chat", slow=True, **waits),
+        Limit("quick", "slots-chat with --effort quick: TTFT ≤ {T}", {"n_parallel": 8}, CHAT, near=12, api="chat", effort="quick", like="slots-chat", slow=True, **waits),
         # What it asks for is mostly cut short: does the engine stop then?
         Limit("quick-long", "long answers with --effort quick: TTFT ≤ {T}", {"n_parallel": 8}, {"input_len": 24, "output_len": 96}, near=12, effort="quick", slow=True, **waits),
         Limit("gain", "--parallel 8: each doubling gains 20 %", {"n_parallel": 8}, SHORT, by="throughput_gain", near=3, grid=(1 / 3, 2 / 3, 1, 4 / 3, 2, 8 / 3, 4), ladder=(1, 2, 4, 8, 16),

@@ -6,6 +6,8 @@ import subprocess
 
 import servers
 
+OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+
 
 def started(command, folder, **env):
     """A tool on the clients' core, in a process group of its own; what it prints goes to output.txt in `folder`."""
@@ -14,9 +16,6 @@ def started(command, folder, **env):
     _, core = servers.cores()
     with open(folder / "output.txt", "w") as out:
         return subprocess.Popen(servers.pinned(core, command), stdout=out, stderr=out, stdin=subprocess.DEVNULL, cwd=folder, env={**os.environ, "NO_COLOR": "1", **env}, start_new_session=True)
-
-
-OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
 
 
 def bench_serve(python, port, tokenizer, served, input_len, output_len, requests, streams, results, name, seed=0):
