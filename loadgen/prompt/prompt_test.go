@@ -69,6 +69,9 @@ func TestUnique(t *testing.T) {
 		for i := range 5000 {
 			text := mustRequest(t, s, i).Text
 			fields := strings.Fields(text)
+			if text != strings.Join(fields, " ") {
+				t.Fatalf("%s: prompt %d is not words with a space between them: %q", name, i, text)
+			}
 			if c.Dataset == SharedPrefix {
 				fields = fields[c.PrefixLen:]
 			}
